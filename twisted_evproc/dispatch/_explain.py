@@ -1,0 +1,118 @@
+"""Why a handler would run for an event, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from ..matching import MISSING, detail
+from ._registration import HandlerID, Registration
+from ._registry import Registry
+
+
+@attrs.frozen
+class Verdict:
+    """
+    What would become of one handler.
+
+    :ivar handler_id: its ID.
+    :ivar name: its name.
+    :ivar qualified_name: module and qualified name of the function.
+    :ivar phase: its phase.
+    :ivar runs: whether it would be called.
+    :ivar position: its place in the order of starting, from 1, or ``None``.
+    :ivar reason: what rules it out, or a condition or requirement to know of; in words, may be empty.
+    """
+
+    handler_id: HandlerID
+    name: str
+    qualified_name: str
+    phase: str
+    runs: bool
+    position: int | None
+    reason: str
+
+
+@attrs.frozen
+class Explanation:
+    """
+    What would become of an event, without anything being called.
+
+    :ivar details: the keyword arguments asked about.
+    :ivar verdicts: one for each handler: those that run, in the order of starting, then the others.
+    """
+
+    details: Mapping[str, Any]
+    verdicts: tuple[Verdict, ...]
+
+    def text(self) -> str:
+        """A table for people, one line a handler."""
+        count = sum(verdict.runs for verdict in self.verdicts)
+        shown = ", ".join(f"{keyword}={value!r}" for keyword, value in self.details.items()) or "no details"
+        lines = [f"{count} of {len(self.verdicts)} handlers run for {shown}"]
+        if self.verdicts:
+            rows = [("", "phase", "handler", "why")]
+            rows.extend((str(verdict.position or "-"), verdict.phase, verdict.name, verdict.reason) for verdict in self.verdicts)
+            widths = [max(len(row[column]) for row in rows) for column in range(3)]
+            lines.extend("  ".join(map(str.ljust, row, [*widths, 0])).rstrip() for row in rows)
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+def explain(registry: Registry, event: Any, details: Mapping[str, Any]) -> Explanation:
+    """
+    Judge every handler.
+
+    :param event: ``None`` where there is none to look at: ``where`` is reported then, not asked.
+    """
+    matching = registry.matching(details)
+    reasons: dict[Registration, str] = {}
+    for step in registry:
+        keyword = step.spec.mismatch(details)
+        if keyword is not None:
+            reasons[step] = _mismatch(step, keyword, details)
+        elif not step.alive():
+            reasons[step] = "its function is no more"
+        elif event is not None and step.where is not None:
+            reason = _where(step, event)
+            if reason:
+                reasons[step] = reason
+    running = [step for step in matching if step not in reasons]
+    names = {step.name for step in running}
+    verdicts = [_verdict(step, position, _conditions(step, event, running, names)) for position, step in enumerate(running, 1)]
+    verdicts.extend(_verdict(step, None, reasons[step]) for step in registry if step in reasons)
+    return Explanation(dict(details), tuple(verdicts))
+
+
+def _verdict(step: Registration, position: int | None, reason: str) -> Verdict:
+    return Verdict(step.id, step.name, step.qualified_name, step.phase, position is not None, position, reason)
+
+
+def _mismatch(step: Registration, keyword: str, details: Mapping[str, Any]) -> str:
+    value = detail(details, keyword)
+    found = "is not there" if value is MISSING else f"is {value!r}"
+    return f"wants {keyword}={step.spec.wanted[keyword]!r}, {keyword} {found}"
+
+
+def _where(step: Registration, event: Any) -> str:
+    assert step.where is not None
+    try:
+        return "" if step.where.matches(event) else f"where={step.where!r} does not let the event pass"
+    except Exception as error:
+        return f"where={step.where!r} fails with {error!r}"
+
+
+def _conditions(step: Registration, event: Any, running: Iterable[Registration], names: set[str]) -> str:
+    parts = []
+    if step.where is not None and event is None:
+        parts.append(f"if where={step.where!r} lets the event pass")
+    first = sorted(
+        {name for name in step.requires if name in names} | {other.name for other in running if step.name in other.required_by}
+    )
+    if first:
+        parts.append(f"after {', '.join(first)}")
+    return "; ".join(parts)

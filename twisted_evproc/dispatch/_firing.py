@@ -1,0 +1,486 @@
+"""
+One event on its way through its handlers, as soon as a plain loop is not enough.
+
+States of a firing: *waiting* (made, not begun), *advancing* (starting handlers, on the stack), *suspended* (handlers under way),
+*over* (the outcome or the failure is known; handlers that ignore being cancelled may still be under way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.python.failure import Failure
+
+from ..errors import HandlersFailed, HandlerTimeout, StopProcessing
+from ._outcome import Failed, Outcome, Skipped, Stopped, outcome_of, result_of
+from ._plan import Plan
+from ._policy import Action, FailurePolicy
+from ._registration import Registration
+from ._report import Report
+from ._settle import REMOVED, end_of_failure, settle
+
+
+class Host(Protocol):
+    """What a firing needs of its dispatcher."""
+
+    policy: FailurePolicy
+    report: Report
+    depth: int
+
+    def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> IDelayedCall: ...
+    def firing_left(self, firing: Firing) -> None: ...
+    def forget_plans(self) -> None: ...
+
+
+class Call:
+    """
+    One handler being called in one firing.
+
+    :ivar tracked: whether what the handler does, now and behind its awaits, can be told to come from this call.
+    """
+
+    __slots__ = ("abandoned", "deferred", "done", "firing", "position", "step", "timed_out", "timer", "tracked", "waiters")
+
+    deferred: Deferred[Any]
+
+    def __init__(self, firing: Firing, position: int, step: Registration, tracked: bool) -> None:
+        self.firing = firing
+        self.position = position
+        self.step = step
+        self.tracked = tracked
+        self.timer: IDelayedCall | None = None
+        self.timed_out = self.abandoned = self.done = False
+        self.waiters: list[Callable[[Call], None]] | None = None
+        step.running.add(self)
+
+    def end(self) -> None:
+        """It has returned, for good."""
+        self.done = True
+        self.step.running.discard(self)
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.waiters is not None:
+            waiters, self.waiters = self.waiters, None
+            for waiter in waiters:
+                waiter(self)
+
+    def when_done(self, waiter: Callable[[Call], None]) -> None:
+        """Call ``waiter(self)`` once it has returned."""
+        if self.waiters is None:
+            self.waiters = []
+        self.waiters.append(waiter)
+
+    def heard(self, result: Any) -> Any:
+        """What it was waiting for is there: tell the firing, and pass it on to whoever else waits for it."""
+        if isinstance(result, Failure):
+            _ = self.deferred.addErrback(end_of_failure)
+        self.firing.heard(self, result)
+        return result
+
+
+_current: ContextVar[Call | None] = ContextVar("twisted_evproc_call", default=None)
+
+
+def ancestors() -> Iterator[Call]:
+    """The calls under way out of which we are being called, innermost first."""
+    call = _current.get()
+    while call is not None:
+        if not call.done:
+            yield call
+        call = call.firing.parent
+
+
+class Firing:
+    """
+    Runs the steps of a plan for one event.
+
+    :ivar event: the event.
+    :ivar details: the keyword arguments it was fired with.
+    :ivar parent: the call that fired it, if any.
+    :ivar deferred: what ``fire_event`` returned, once it has.
+    """
+
+    __slots__ = (
+        "_abort",
+        "_advancing",
+        "_calls",
+        "_context",
+        "_ending",
+        "_left",
+        "_phase",
+        "_position",
+        "_raised",
+        "_rejected",
+        "_waiting",
+        "begun",
+        "deferred",
+        "details",
+        "event",
+        "host",
+        "key",
+        "over",
+        "parent",
+        "plan",
+        "values",
+    )
+
+    def __init__(
+        self,
+        host: Host,
+        plan: Plan,
+        event: Any,
+        details: Mapping[str, Any],
+        rejected: Mapping[Registration, Failed] | None = None,
+    ) -> None:
+        """
+        :param rejected: steps whose filter failed: not to be called, failed already.
+        """
+        self.host = host
+        self.plan = plan
+        self.event = event
+        self.details = details
+        self.parent = next(ancestors(), None)
+        self.deferred: Deferred[Outcome] | None = None
+        self.begun = False
+        self.over = False
+        #: what the load limits know it by
+        self.key: Any = None
+        # position -> what came of the step, in start order; PENDING while it runs
+        self.values: dict[int, Any] = {}
+        self._rejected = rejected
+        self._phase = 0
+        self._position = 0
+        self._waiting: list[int] = []
+        self._calls: set[Call] = set()
+        # why no further handler is called: at once, or after this phase
+        self._ending = ""
+        self._abort = ""
+        self._raised: list[Failure] = []
+        self._advancing = False
+        self._left = False
+        self._context: Context | None = None
+
+    # -- from outside
+
+    def begin(self) -> Deferred[Outcome]:
+        """
+        Run as far as it goes.
+
+        :return: its Deferred.
+        """
+        self.begun = True
+        if self.host.report.observers:
+            self.host.report.notify("firing_started", self)
+        self._advance()
+        return self._deferred()
+
+    def take_over(self, values: Sequence[Any], returned: Any) -> Deferred[Outcome]:
+        """
+        Go on where a plain loop met what it does not handle.
+
+        :param values: what the steps before have returned.
+        :param returned: what the step behind them gave, as :func:`~._settle.settle` understood it.
+        """
+        self.begun = True
+        self.values.update(enumerate(values))
+        position = len(values)
+        self._position = position + 1
+        while self.plan.phase_ends[self._phase] <= position:
+            self._phase += 1
+        self._advance(Call(self, position, self.plan.steps[position], tracked=False), returned)
+        return self._deferred()
+
+    def wait(self) -> Deferred[Outcome]:
+        """Its Deferred, before it has begun."""
+        self._context = copy_context()
+        self.deferred = Deferred(self._cancel)
+        return self.deferred
+
+    def begin_later(self) -> None:
+        """Begin, after :meth:`wait`."""
+        if self.over:
+            return
+        assert self._context is not None and self.deferred is not None
+        try:
+            _ = self._context.run(self.begin)
+        except BaseException:
+            self.deferred.errback(Failure())
+
+    def ancestors(self) -> Iterator[Firing]:
+        """The firings out of which this one was fired, innermost first."""
+        call = self.parent
+        while call is not None:
+            yield call.firing
+            call = call.firing.parent
+
+    def _deferred(self) -> Deferred[Outcome]:
+        if self.over:
+            # It may have been fired already, while it advanced, if somebody had to wait for it to begin.
+            if self.deferred is None:
+                self.deferred = self._result()
+        else:
+            self._context = self._context or copy_context()
+            if self.deferred is None:
+                self.deferred = Deferred(self._cancel)
+        return self.deferred
+
+    # -- phases
+
+    def _resume(self) -> None:
+        if self._advancing or self.over or (self._calls and not self._waiting):
+            return
+        assert self._context is not None and self.deferred is not None
+        try:
+            self._context.run(self._advance)
+        except BaseException:
+            # SystemExit and its like pass; there is no caller to pass to but whoever waits for us.
+            self.deferred.errback(Failure())
+
+    def _advance(self, call: Call | None = None, returned: Any = None) -> None:
+        host = self.host
+        host.depth += 1
+        self._advancing = True
+        try:
+            if call is not None:
+                self._returned(call, returned)
+            while True:
+                self._start_ready()
+                if self._calls or self.over:
+                    return
+                self._ending = self._ending or self._abort
+                self._phase += 1
+                if self._ending or self._phase >= len(self.plan.phase_ends):
+                    break
+        except BaseException as error:
+            self._drop(f"{type(error).__name__} passed through")
+            raise
+        finally:
+            host.depth -= 1
+            self._advancing = False
+        self._finish()
+
+    def _start_ready(self) -> None:
+        plan = self.plan
+        end = plan.phase_ends[self._phase] if plan.phase_ends else 0
+        if plan.requires is None:
+            while self._position < end and not self._ending:
+                self._position += 1
+                self._start(self._position - 1)
+            return
+        self._waiting.extend(range(self._position, end))
+        self._position = max(self._position, end)
+        progress = True
+        while progress:
+            progress = False
+            for position in tuple(self._waiting):
+                if self._ending:
+                    return
+                obstacle = self._obstacle(plan.requires[position])
+                if obstacle is None:
+                    continue
+                progress = True
+                self._waiting.remove(position)
+                if obstacle:
+                    self._keep(position, Skipped(obstacle))
+                else:
+                    self._start(position)
+
+    def _obstacle(self, required: set[int]) -> str | None:
+        # None: it has to wait.  Empty: it may start.  Otherwise why it is skipped.
+        for position in sorted(required):
+            value = self.values.get(position, PENDING)
+            if value is PENDING:
+                return None
+            if type(value) is Failed:
+                return f"required handler {self.plan.steps[position].name!r} failed"
+            if type(value) is Skipped and not value.fulfils:
+                return f"required handler {self.plan.steps[position].name!r} was skipped"
+        return ""
+
+    # -- handlers
+
+    def _start(self, position: int) -> None:
+        step = self.plan.steps[position]
+        if not step.alive():
+            self._keep(position, _REMOVED)
+            return
+        if self.host.report.observers:
+            self.host.report.notify("handler_started", self, step.id, step.name, step.phase)
+        self.values[position] = PENDING
+        call = Call(self, position, step, tracked=True)
+        rejected = self._rejected.get(step) if self._rejected else None
+        if rejected is not None:
+            self._record(call, rejected.failure, called=False)
+            return
+        token = _current.set(call)
+        try:
+            returned = settle(step.call(self.event))
+        except Exception:
+            returned = Failure()
+        except BaseException:
+            call.end()
+            raise
+        finally:
+            _current.reset(token)
+        if step.may_suspend is None and not isinstance(returned, Deferred):
+            step.may_suspend = False
+        self._returned(call, returned)
+
+    def _returned(self, call: Call, returned: Any) -> None:
+        if not isinstance(returned, Deferred):
+            self._record(call, returned)
+            return
+        step = call.step
+        if not step.may_suspend:
+            step.may_suspend = True
+            self.host.forget_plans()
+        self.values[call.position] = PENDING
+        call.deferred = returned
+        self._calls.add(call)
+        if step.timeout is not None:
+            call.timer = self.host.call_later(step.timeout, self._time_out, call)
+        _ = returned.addBoth(call.heard)
+        if self.over:
+            # cancelled by the handler itself, before it had to wait
+            returned.cancel()
+
+    def heard(self, call: Call, result: Any) -> None:
+        """A call that had to wait has returned."""
+        if call.abandoned:
+            self._report_late(call, result)
+        else:
+            self._ended(call, result)
+
+    def _ended(self, call: Call, result: Any) -> None:
+        self._calls.discard(call)
+        if call.timed_out:
+            result = self._timeout(call, result)
+        if self.over:
+            self._report_late(call, result)
+            call.end()
+            self._leave()
+        elif isinstance(result, Failure) and not isinstance(result.value, Exception):
+            # SystemExit and its like pass; there is no caller to pass to but whoever waits for us.
+            call.end()
+            self._raised = [result]
+            self._drop(f"{type(result.value).__name__} passed through")
+            if self.deferred is not None:
+                self.deferred.errback(result)
+        else:
+            self._record(call, result)
+            self._resume()
+
+    def _time_out(self, call: Call) -> None:
+        call.timer = None
+        call.timed_out = True
+        call.deferred.cancel()
+        if not call.done:
+            call.abandoned = True
+            self.host.report.handler_abandoned(call.step, self.event)
+            self._ended(call, None)
+
+    @staticmethod
+    def _timeout(call: Call, result: Any) -> Failure:
+        step = call.step
+        assert step.timeout is not None
+        error = HandlerTimeout(step.name, step.phase, step.timeout)
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            error.__cause__ = result.value
+        return Failure(error)
+
+    def _report_late(self, call: Call, result: Any) -> None:
+        # Nobody waits for this result any more; a failure is told all the same.
+        if isinstance(result, Failure) and not result.check(CancelledError, StopProcessing):
+            self.host.report.handler_failed(call.step, self.event, result)
+
+    def _record(self, call: Call, result: Any, *, called: bool = True) -> None:
+        call.end()
+        if isinstance(result, Failure):
+            result = self._failed(call.step, result, called)
+        elif result is REMOVED:
+            result = _REMOVED
+        self._keep(call.position, result)
+
+    def _keep(self, position: int, value: Any) -> None:
+        self.values[position] = value
+        if self.host.report.observers:
+            self.host.report.notify("handler_ended", self, result_of(self.plan.steps[position], value))
+
+    def _failed(self, step: Registration, failure: Failure, called: bool) -> Failed | Stopped:
+        error: BaseException = failure.value  # type: ignore[assignment]  # None only for failures without an exception
+        if isinstance(error, StopProcessing):
+            self._ending = self._ending or f"handler {step.name!r} stopped the firing"
+            return Stopped(error.retval)
+        if not isinstance(error, Exception):
+            raise error
+        action = self.host.policy.action_for(error)
+        if action in (Action.LOG, Action.ABORT):
+            self.host.report.handler_failed(step, self.event, failure)
+        if action in (Action.ABORT, Action.RAISE):
+            self._abort = self._abort or f"handler {step.name!r} failed in phase {step.phase!r}"
+        if action is Action.RAISE:
+            self._raised.append(failure)
+        return Failed(failure, called)
+
+    # -- the end
+
+    def _finish(self) -> None:
+        self.over = True
+        for position in range(len(self.plan.steps)):
+            if position not in self.values:
+                self._keep(position, Skipped(self._ending))
+        if self.host.report.observers:
+            self.host.report.notify("firing_ended", self, self.outcome())
+        if self.deferred is not None:
+            self.deferred.callback(self._raise() if self._raised else self.outcome())
+        self._leave()
+
+    def outcome(self) -> Outcome:
+        """What came of it."""
+        steps = tuple(self.plan.steps[position] for position in self.values)
+        return outcome_of(self.event, self.details, steps, tuple(self.values.values()))
+
+    def _result(self) -> Deferred[Outcome]:
+        return fail(self._raise()) if self._raised else succeed(self.outcome())
+
+    def _raise(self) -> Failure:
+        if len(self._raised) == 1:
+            return self._raised[0]
+        errors = [failure.value for failure in self._raised if isinstance(failure.value, Exception)]
+        names = ", ".join(
+            repr(self.plan.steps[position].name) for position, value in self.values.items() if type(value) is Failed
+        )
+        return Failure(HandlersFailed(f"handlers {names} failed", errors, self.outcome()))
+
+    def _cancel(self, deferred: Deferred[Outcome]) -> None:
+        # the canceller of our Deferred, which fails with CancelledError behind this
+        self._drop("the firing was cancelled")
+
+    def _drop(self, reason: str) -> None:
+        self.over = True
+        self._ending = reason
+        if self.host.report.observers and self.begun:
+            self.host.report.notify("firing_ended", self, None)
+        for call in tuple(self._calls):
+            if not call.done:
+                call.deferred.cancel()
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._calls and not self._left:
+            self._left = True
+            self.host.firing_left(self)
+
+
+class _Pending:
+    def __repr__(self) -> str:
+        return "PENDING"
+
+
+PENDING = _Pending()
+_REMOVED = Skipped("it was removed", fulfils=True)

@@ -1,0 +1,106 @@
+"""What a dispatcher tells the log and its observers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from ..errors import FiringTooDeep
+
+if TYPE_CHECKING:
+    from ._registration import Registration
+
+_LOG = Logger(namespace="twisted_evproc.dispatch")
+
+
+class Report:
+    """
+    Speaks for one dispatcher.
+
+    :ivar observers: the observers; firings look here before they make anything for them.
+    :ivar abandoned: how many calls were given up because they ignored being cancelled.
+    """
+
+    def __init__(self, dispatcher: object) -> None:
+        self._dispatcher = dispatcher
+        self.observers: tuple[Any, ...] = ()
+        self.abandoned = 0
+
+    def notify(self, method: str, *args: Any) -> None:
+        """Call a method of every observer."""
+        for observer in self.observers:
+            try:
+                getattr(observer, method)(*args)
+            except Exception:
+                _LOG.failure("observer {observer!r} failed in {method}()", observer=observer, method=method)
+
+    def handler_failed(self, step: Registration, event: Any, failure: Failure) -> None:
+        """A handler's failure, under a policy that logs it, or so late that nobody else hears of it."""
+        _LOG.failure(
+            "handler {handler} in phase {phase!r} of {dispatcher!r} failed for event {event!r}",
+            failure,
+            handler=step.qualified_name,
+            handler_name=step.name,
+            phase=step.phase,
+            dispatcher=self._dispatcher,
+            event=event,
+        )
+
+    def handler_abandoned(self, step: Registration, event: Any) -> None:
+        """A handler whose time is up swallows that it was cancelled."""
+        self.abandoned += 1
+        _LOG.error(
+            "handler {handler} in phase {phase!r} of {dispatcher!r} ignores that it was cancelled after {seconds} s, "
+            "for event {event!r}: abandoned, the phase goes on without it",
+            handler=step.qualified_name,
+            handler_name=step.name,
+            phase=step.phase,
+            dispatcher=self._dispatcher,
+            seconds=step.timeout,
+            event=event,
+        )
+
+    def matcher_failed(self, step: Registration, details: Mapping[str, Any]) -> None:
+        """The exception being handled came out of a matcher."""
+        _LOG.failure(
+            "a matcher of handler {handler} in phase {phase!r} of {dispatcher!r} failed for {details!r}: "
+            "the handler is not called",
+            handler=step.qualified_name,
+            handler_name=step.name,
+            phase=step.phase,
+            dispatcher=self._dispatcher,
+            details=details,
+        )
+
+    def listener_failed(self, listener: object, failure: Failure) -> None:
+        """A listener to unhandled events failed."""
+        _LOG.failure(
+            "listener {listener!r} to unhandled events of {dispatcher!r} failed",
+            failure,
+            listener=listener,
+            dispatcher=self._dispatcher,
+        )
+
+    def not_running(self, event: Any) -> None:
+        """An event came before the start, or after the end."""
+        _LOG.warn(
+            "{dispatcher!r} is not started, or stopped again: nobody hears of {event!r}; call start() first",
+            dispatcher=self._dispatcher,
+            event=event,
+        )
+
+    def too_deep(self, error: FiringTooDeep, event: Any) -> None:
+        """An event was fired too deep inside others."""
+        _LOG.error("{error} Event: {event!r}", error=error, event=event)
+
+    def cut_short(self, event: Any, seconds: float) -> None:
+        """Stopping takes too long for this event."""
+        _LOG.warn(
+            "{dispatcher!r} stops: what is left of event {event!r} after {seconds} s is cancelled",
+            dispatcher=self._dispatcher,
+            event=event,
+            seconds=seconds,
+        )

@@ -1,0 +1,52 @@
+"""Waiting for an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+from ..errors import WaitTimeout
+
+if TYPE_CHECKING:
+    from ._registration import HandlerID
+
+
+def wait_for_event(
+    register: Callable[[Callable[[Any], None]], HandlerID],
+    forget: Callable[[HandlerID], Any],
+    call_later: Callable[..., IDelayedCall],
+    limit: float | None,
+    what: str,
+) -> Deferred[Any]:
+    """
+    A Deferred of the next event that a one-time handler hears.
+
+    :param register: registers the handler for one call, and gives its ID.
+    :param forget: removes it before that.
+    :param limit: seconds, or ``None``.
+    :param what: what is waited for, for the error's text.
+    """
+    timer: IDelayedCall | None = None
+
+    def heard(event: Any) -> None:
+        if timer is not None:
+            timer.cancel()
+        deferred.callback(event)
+
+    def too_late(seconds: float) -> None:
+        forget(handler_id)
+        deferred.errback(WaitTimeout(seconds, what))
+
+    def cancelled(_: object) -> None:
+        if timer is not None and timer.active():
+            timer.cancel()
+        forget(handler_id)
+
+    deferred: Deferred[Any] = Deferred(cancelled)
+    handler_id = register(heard)
+    if limit is not None:
+        timer = call_later(limit, too_late, limit)
+    return deferred

@@ -1,0 +1,64 @@
+"""
+Does this event concern this handler?
+
+Match-specs over the details of an event, matchers for single values, filters over the event itself, and the index that finds the
+handlers of an event without asking all of them.
+"""
+
+from ._filters import (
+    Accept,
+    And,
+    Dyn,
+    Eq,
+    Exists,
+    Geq,
+    Glob,
+    Gt,
+    In,
+    Leq,
+    Lt,
+    Not,
+    NumCmp,
+    Or,
+    Predicate,
+    Regex,
+    as_filter,
+)
+from ._index import EqualityIndex
+from ._matchers import ANY, Matcher, between, glob, none_of, one_of, present, regex, satisfies
+from ._paths import MISSING, look_up
+from ._spec import MatchSpec, detail
+
+__all__ = [
+    "ANY",
+    "MISSING",
+    "Accept",
+    "And",
+    "Dyn",
+    "Eq",
+    "EqualityIndex",
+    "Exists",
+    "Geq",
+    "Glob",
+    "Gt",
+    "In",
+    "Leq",
+    "Lt",
+    "MatchSpec",
+    "Matcher",
+    "Not",
+    "NumCmp",
+    "Or",
+    "Predicate",
+    "Regex",
+    "as_filter",
+    "between",
+    "detail",
+    "glob",
+    "look_up",
+    "none_of",
+    "one_of",
+    "present",
+    "regex",
+    "satisfies",
+]

@@ -1,0 +1,454 @@
+"""
+Matchers: what stands in a match-spec, or in a filter's mapping, in place of a plain value.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from fnmatch import translate
+from typing import Any, ClassVar, final
+
+import attrs
+
+from ..errors import FilterError
+
+
+def same(one: object, other: object) -> bool:
+    """
+    Whether two values are equal as Python's containers see it: the same object, or ``==``.
+
+    A foreign ``==`` that raises, or whose answer has no truth value (an array), makes them different.
+    """
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001  a foreign == raises what it likes
+        return False
+
+
+def is_hashable(value: object) -> bool:
+    """Whether a value can be a key of a dict, found out by trying."""
+    try:
+        hash(value)
+    except Exception:  # noqa: BLE001  a foreign __hash__ raises what it likes
+        return False
+    return True
+
+
+class Matcher(ABC):
+    """
+    A set of values that a keyword may have.
+
+    The contract, on which the index and its caches rely: an answer depends on nothing but the value's equality class (``1``,
+    ``1.0`` and ``True`` are one value, which is asked about once), asking has no side effect, and no type of value makes it raise
+    (:func:`satisfies` hands on what its predicate raises).  ``None`` is no value: only :data:`ANY` accepts it.
+
+    :cvar accepts_absence: whether the keyword may be absent.
+    """
+
+    __slots__ = ()
+
+    accepts_absence: ClassVar[bool] = False
+
+    @abstractmethod
+    def matches(self, value: Any) -> bool:
+        """Whether a value is accepted."""
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        """
+        Every value that is accepted, where these are finitely many and all hashable; otherwise ``None``.
+
+        A value is accepted exactly if it equals one of them, so that a dict can stand in for :meth:`matches`.
+        """
+        return None
+
+
+@final
+class AnyValue(Matcher):
+    """The class of :data:`ANY`."""
+
+    __slots__ = ()
+
+    accepts_absence = True
+
+    def matches(self, value: Any) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "ANY"
+
+    def __reduce__(self) -> str:
+        return "ANY"
+
+
+@final
+class PresentValue(Matcher):
+    """The class of :data:`present`."""
+
+    __slots__ = ()
+
+    def matches(self, value: Any) -> bool:
+        return value is not None
+
+    def __repr__(self) -> str:
+        return "present"
+
+    def __reduce__(self) -> str:
+        return "present"
+
+
+#: Accepts everything: any value, ``None``, and the keyword's absence.
+ANY: AnyValue = AnyValue()
+
+#: Accepts any value, but there has to be one: neither absence nor ``None``.
+present: PresentValue = PresentValue()
+
+
+def _plain_values(function: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values, after refusing what is no plain value."""
+    if not values:
+        raise FilterError(f"{function}() needs at least one value.  To accept any value that is there, use present.")
+    for value in values:
+        if value is None:
+            raise FilterError(
+                f"{function}() cannot take None: a detail that is None equals no value.  To accept everything, absence "
+                f"included, use ANY in place of {function}(); to demand that there is a value, use present."
+            )
+        if isinstance(value, Matcher):
+            raise FilterError(
+                f"{function}() takes plain values, not the matcher {value!r}.  Register the handler once for each "
+                f"matcher, or use satisfies() with a function."
+            )
+    return values
+
+
+@final
+class ValueSet:
+    """
+    A set of values, of which some may be unhashable; membership is equality, order does not count.
+
+    :ivar values: without repetitions, in the order given.
+    """
+
+    __slots__ = ("_hashable", "_unhashable", "values")
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        distinct: dict[Any, None] = {}
+        unhashable: list[Any] = []
+        in_order: list[Any] = []
+        for value in values:
+            if is_hashable(value):
+                if value in distinct:
+                    continue
+                distinct[value] = None
+            elif any(same(value, known) for known in unhashable):
+                continue
+            else:
+                unhashable.append(value)
+            in_order.append(value)
+        self.values = tuple(in_order)
+        self._hashable = frozenset(distinct)
+        self._unhashable = tuple(unhashable)
+
+    @property
+    def all_hashable(self) -> bool:
+        return not self._unhashable
+
+    def __contains__(self, value: object) -> bool:
+        try:
+            if value in self._hashable:
+                return True
+        except Exception:  # noqa: BLE001  unhashable, or its == raises for one of our values: then each is asked by itself
+            return any(same(value, known) for known in self.values)
+        return any(same(value, known) for known in self._unhashable)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ValueSet):
+            return NotImplemented
+        return (
+            self._hashable == other._hashable
+            and len(self._unhashable) == len(other._unhashable)
+            and all(any(same(value, known) for known in other._unhashable) for value in self._unhashable)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._hashable, len(self._unhashable)))
+
+    def __reduce__(self) -> tuple[type[ValueSet], tuple[tuple[Any, ...]]]:
+        return ValueSet, (self.values,)
+
+
+def _arguments(values: tuple[Any, ...]) -> str:
+    return ", ".join(map(repr, values))
+
+
+@final
+@attrs.frozen(repr=False)
+class OneOf(Matcher):
+    """What :func:`one_of` makes."""
+
+    accepted: ValueSet
+
+    def matches(self, value: Any) -> bool:
+        return value is not None and value in self.accepted
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        return self.accepted.values if self.accepted.all_hashable else None
+
+    def __repr__(self) -> str:
+        return f"one_of({_arguments(self.accepted.values)})"
+
+
+@final
+@attrs.frozen(repr=False)
+class NoneOf(Matcher):
+    """What :func:`none_of` makes."""
+
+    refused: ValueSet
+
+    def matches(self, value: Any) -> bool:
+        return value is not None and value not in self.refused
+
+    def __repr__(self) -> str:
+        return f"none_of({_arguments(self.refused.values)})"
+
+
+def glob_pattern(pattern: str) -> re.Pattern[str]:
+    """
+    Compile a shell pattern, in which case counts.
+
+    :raises twisted_evproc.errors.FilterError: for anything but a string.
+    """
+    if not isinstance(pattern, str):
+        raise FilterError(f"a glob pattern has to be a string, not {pattern!r}.  For another type, give the value itself.")
+    try:
+        return re.compile(translate(pattern))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise FilterError(f"{pattern!r} is no valid glob pattern: {error}.  Correct it, or use a regular expression.") from error
+
+
+def is_magic(pattern: str) -> bool:
+    """Whether a glob pattern may match anything but itself."""
+    return any(character in pattern for character in "*?[")
+
+
+def regex_pattern(pattern: str | re.Pattern[str], flags: int = 0) -> re.Pattern[str]:
+    """
+    Compile a regular expression.
+
+    :param pattern: its text, or what :func:`re.compile` made of a text.
+    :raises twisted_evproc.errors.FilterError: for an expression that cannot be compiled, and for one that is not for text.
+    """
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    if not isinstance(text, str):
+        raise FilterError(f"a regular expression has to be a string, not {text!r}.  For bytes, use satisfies() with a function.")
+    if isinstance(pattern, re.Pattern):
+        if flags:
+            raise FilterError(f"flags cannot be added to the compiled expression {pattern!r}.  Give them to re.compile().")
+        return pattern
+    try:
+        return re.compile(text, flags)
+    except (re.error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise FilterError(f"{text!r} with flags {flags!r} is no valid regular expression: {error}.  Correct it.") from error
+
+
+def regex_arguments(pattern: re.Pattern[str]) -> tuple[Any, ...]:
+    """The arguments that make an equal expression; flags that are there anyway are left out."""
+    implied = re.compile(pattern.pattern).flags if _compiles(pattern.pattern) else int(re.UNICODE)
+    flags = pattern.flags & ~implied
+    return (pattern.pattern, re.RegexFlag(flags)) if flags else (pattern.pattern,)
+
+
+def _compiles(text: str) -> bool:
+    # an expression may compile with its flags only: a bracket behind a # under re.VERBOSE
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
+
+
+@final
+@attrs.frozen(repr=False)
+class Glob(Matcher):
+    """What :func:`glob` makes."""
+
+    pattern: str
+    _match: Callable[[str], object] = attrs.field(eq=False)
+
+    def matches(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return self._match(value) is not None
+        return not is_magic(self.pattern) and same(self.pattern, value)
+
+    @property
+    def values(self) -> tuple[Any, ...] | None:
+        return None if is_magic(self.pattern) else (self.pattern,)
+
+    def __repr__(self) -> str:
+        return f"glob({self.pattern!r})"
+
+    def __reduce__(self) -> tuple[Callable[[str], Glob], tuple[str]]:
+        return glob, (self.pattern,)
+
+
+@final
+@attrs.frozen(repr=False)
+class Regex(Matcher):
+    """What :func:`regex` makes."""
+
+    pattern: re.Pattern[str]
+
+    def matches(self, value: Any) -> bool:
+        return isinstance(value, str) and self.pattern.search(value) is not None
+
+    def __repr__(self) -> str:
+        return f"regex({_arguments(regex_arguments(self.pattern))})"
+
+
+@final
+@attrs.frozen(repr=False)
+class Between(Matcher):
+    """What :func:`between` makes."""
+
+    low: Any
+    high: Any
+
+    def matches(self, value: Any) -> bool:
+        if value is None:
+            return False
+        try:
+            return bool((self.low is None or self.low <= value) and (self.high is None or value <= self.high))
+        except Exception:  # noqa: BLE001  what cannot be compared lies nowhere, and raises what its type likes
+            return False
+
+    def __repr__(self) -> str:
+        bounds = (("low", self.low), ("high", self.high))
+        return f"between({', '.join(f'{name}={bound!r}' for name, bound in bounds if bound is not None)})"
+
+
+@final
+@attrs.frozen(repr=False, hash=False)
+class Satisfies(Matcher):
+    """What :func:`satisfies` makes."""
+
+    predicate: Callable[[Any], object]
+
+    def matches(self, value: Any) -> bool:
+        return value is not None and bool(self.predicate(value))
+
+    def __hash__(self) -> int:
+        return hash(self.predicate) if is_hashable(self.predicate) else hash(type(self.predicate))
+
+    def __repr__(self) -> str:
+        return f"satisfies({callable_name(self.predicate)})"
+
+
+def callable_name(function: object) -> str:
+    """A callable as a ``repr`` shows it: its qualified name where it has one."""
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else repr(function)
+
+
+def one_of(*values: Any) -> OneOf:
+    """
+    Accept any of these values.
+
+    :param values: at least one; they need not be hashable.
+    :raises twisted_evproc.errors.FilterError: without values, and for ``None`` or a matcher among them.
+    """
+    return OneOf(ValueSet(_plain_values("one_of", values)))
+
+
+def none_of(*values: Any) -> NoneOf:
+    """
+    Accept every value but these; the keyword has to be there.
+
+    :param values: at least one; they need not be hashable.
+    :raises twisted_evproc.errors.FilterError: without values, and for ``None`` or a matcher among them.
+    """
+    return NoneOf(ValueSet(_plain_values("none_of", values)))
+
+
+def glob(pattern: str) -> Glob:
+    """
+    Accept strings that match a shell pattern, whole and with case counting, as :func:`fnmatch.fnmatchcase` does.
+
+    :param pattern: ``*`` is any text, ``?`` any character, ``[abc]`` and ``[!abc]`` one (not) of these.
+    :raises twisted_evproc.errors.FilterError: for a pattern that is no string.
+    """
+    return Glob(pattern, glob_pattern(pattern).match)
+
+
+def regex(pattern: str | re.Pattern[str], flags: int = 0) -> Regex:
+    """
+    Accept strings in which a regular expression is found, anywhere, as :func:`re.search` does.
+
+    :param pattern: the expression, or what :func:`re.compile` made of it.
+    :param flags: as for :func:`re.compile`.
+    :raises twisted_evproc.errors.FilterError: for an expression that cannot be compiled.
+    """
+    return Regex(regex_pattern(pattern, flags))
+
+
+def between(low: Any = None, high: Any = None) -> Between:
+    """
+    Accept values from ``low`` to ``high``, both included.
+
+    Values that cannot be compared with the bounds, and NaN, are not accepted.  ``True`` counts as ``1``, which it equals.
+
+    :param low: the smallest value, or ``None`` for no lower bound.
+    :param high: the largest value, or ``None`` for no upper bound.
+    :raises twisted_evproc.errors.FilterError: without a bound, and for bounds that have no order (NaN) or the wrong one.
+    """
+    if low is None and high is None:
+        raise FilterError("between() needs a bound: give low, high or both.  To accept any value that is there, use present.")
+    for name, bound in (("low", low), ("high", high)):
+        if bound is not None and not _ordered(bound, bound):
+            raise FilterError(f"between() cannot use {name}={bound!r}: it has no order.  Give a number, a string or a date.")
+    if low is not None and high is not None and not _ordered(low, high):
+        raise FilterError(
+            f"between(low={low!r}, high={high!r}) is no range: low is not known to be smaller than or equal to high.  "
+            f"Exchange them, or give bounds of one type."
+        )
+    return Between(low, high)
+
+
+def _ordered(low: Any, high: Any) -> bool:
+    try:
+        return bool(low <= high)
+    except Exception:  # noqa: BLE001  a foreign <= raises what it likes
+        return False
+
+
+def satisfies(predicate: Callable[[Any], object]) -> Satisfies:
+    """
+    Accept values for which a function gives something true.
+
+    The function is asked once for each distinct value, and the answer kept: it has to be a function of nothing but the value's
+    equality class (``1`` and ``True`` are one value).  What it raises is not caught here.  It is not asked about ``None``.
+
+    :param predicate: called with the value.
+    :raises twisted_evproc.errors.FilterError: for something that cannot be called.
+    """
+    if not callable(predicate):
+        raise FilterError(f"satisfies() needs a function of the value, not {predicate!r}.  For one value, give the value itself.")
+    return Satisfies(predicate)
+
+
+__all__ = [
+    "ANY",
+    "Matcher",
+    "between",
+    "glob",
+    "none_of",
+    "one_of",
+    "present",
+    "regex",
+    "satisfies",
+]

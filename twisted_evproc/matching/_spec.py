@@ -1,0 +1,74 @@
+"""What a handler wants to see in the details of an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ._matchers import ANY, Matcher, one_of
+from ._paths import MISSING
+
+
+class MatchSpec:
+    """
+    Keywords and the values, or matchers, that the details need to have there.
+
+    :ivar wanted: read-only mapping of keyword to value or matcher as given, wildcards included.
+    :ivar conditions: keyword to hashable values, the part that an index can look up.
+    :ivar rest: keyword and matcher of what ``conditions`` do not say.
+    :ivar keywords: the keywords on which the answer depends.
+    """
+
+    __slots__ = ("conditions", "keywords", "rest", "wanted")
+
+    def __init__(self, wanted: Mapping[str, Any]) -> None:
+        self.wanted: Mapping[str, Any] = MappingProxyType(dict(wanted))
+        self.conditions: dict[str, tuple[Any, ...]] = {}
+        rest: list[tuple[str, Matcher]] = []
+        for keyword, value in wanted.items():
+            if value is None or value is ANY:
+                continue
+            matcher = value if isinstance(value, Matcher) else one_of(value)
+            values = matcher.values
+            if values is not None and all(map(_hashable, values)):
+                self.conditions[keyword] = values
+            else:
+                rest.append((keyword, matcher))
+        self.rest = tuple(rest)
+        self.keywords = frozenset(self.conditions).union(keyword for keyword, _ in rest)
+
+    def mismatch(self, details: Mapping[str, Any]) -> str | None:
+        """
+        The first keyword that rules the details out, or ``None`` when they match.
+        """
+        for keyword, values in self.conditions.items():
+            value = detail(details, keyword)
+            if value is MISSING or not one_of(*values).matches(value):
+                return keyword
+        return self.rest_mismatch(details)
+
+    def rest_mismatch(self, details: Mapping[str, Any]) -> str | None:
+        """As :meth:`mismatch`, of what ``conditions`` do not say."""
+        for keyword, matcher in self.rest:
+            value = detail(details, keyword)
+            if not (matcher.accepts_absence if value is MISSING else matcher.matches(value)):
+                return keyword
+        return None
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{keyword}={value!r}" for keyword, value in self.wanted.items())
+
+
+def detail(details: Mapping[str, Any], keyword: str) -> Any:
+    """The value of a detail; ``None`` as a value is as good as none, it equals no match-spec value."""
+    value = details.get(keyword)
+    return MISSING if value is None else value
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
