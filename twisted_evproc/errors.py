@@ -16,7 +16,7 @@ The tree (a class also derives from the builtin in brackets)::
     ├── UnknownHandler [LookupError]           an ID that is not (or no longer) registered
     ├── FiringError
     │   ├── FiringTooDeep [RecursionError]     synchronous firings nested too deeply
-    │   ├── DispatcherOverloaded               too many firings wait
+    │   ├── DispatcherOverloaded [RuntimeError]  too many firings wait
     │   ├── HandlerTimeout [TimeoutError]      a handler took longer than its time-out
     │   └── WaitTimeout [TimeoutError]         no matching event came in time
     ├── HandlersFailed [ExceptionGroup]        several handlers failed under the RAISE policy

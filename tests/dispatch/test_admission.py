@@ -52,8 +52,8 @@ class World:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.dispatcher = EventDispatcher(["key"], clock=self.clock, **options)
-        self.dispatcher.add_event_handler(self.handle, "during")  # type: ignore[unused-awaitable]  # the ID is not needed
-        self.dispatcher.start()  # type: ignore[unused-awaitable]  # synchronous
+        self.dispatcher.add_event_handler(self.handle, "during")
+        self.dispatcher.start()
         self.active: list[Job] = []
         self.begun: list[Job] = []
         self.finished: list[Job] = []
@@ -149,7 +149,7 @@ def test_past_the_limit_of_waiting_events_are_refused_and_the_others_are_not_los
     fired = [world.fire(Job(None, 1, [])) for _ in range(5)]
     for refused in fired[3:]:
         failure = refused.result
-        refused.addErrback(lambda _: None)  # type: ignore[unused-awaitable]  # looked at above
+        refused.addErrback(lambda _: None)
         assert isinstance(failure.value, DispatcherOverloaded)  # type: ignore[union-attr]  # it has failed
         assert failure.value.waiting == 2  # type: ignore[union-attr]  # as above
     world.clock.pump([1, 1, 1])
@@ -161,7 +161,7 @@ def test_a_waiting_event_that_is_cancelled_is_never_processed_and_holds_nobody_u
     world = World(max_concurrent_firings=1, serialize_by="key")
     jobs = [Job("x", 1, []), Job("x", 1, []), Job("x", 1, []), Job("y", 1, [])]
     fired = [world.fire(job) for job in jobs]
-    fired[1].addErrback(lambda _: None)  # type: ignore[unused-awaitable]  # that it is cancelled is known
+    fired[1].addErrback(lambda _: None)
     fired[1].cancel()
     world.clock.pump([1] * 3)
     assert world.finished == [jobs[0], jobs[3], jobs[2]] or world.finished == [jobs[0], jobs[2], jobs[3]]

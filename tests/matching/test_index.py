@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twisted_evproc.matching import EqualityIndex
-from twisted_evproc.matching._index import MAX_COMBINATIONS, same
+from twisted_evproc.matching._index import MAX_COMBINATIONS
+from twisted_evproc.matching._matchers import same
 
 KEYS = "abc"
 values = st.sampled_from([0, 1, True, 1.0, "x", "y", (1,), frozenset({1})])
@@ -58,3 +59,27 @@ def test_too_many_combinations_leave_a_key_to_the_entry_itself() -> None:
     assert index.add("many", {"a": many, "b": ("x",)}) is False
     assert index.candidates({"a": -1, "b": "x"}.get) == ["many"]
     assert index.candidates({"a": 1, "b": "y"}.get) == []
+
+
+def test_one_key_may_have_any_number_of_values() -> None:
+    index: EqualityIndex[str, str] = EqualityIndex()
+    assert index.add("many", {"a": tuple(range(1000))})
+    assert index.candidates({"a": 999}.get) == ["many"]
+    assert index.candidates({"a": 1000}.get) == []
+
+
+class Hostile:
+    """A value that fails whenever it is asked."""
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no equality")
+
+
+def test_a_value_that_cannot_be_hashed_or_compared_equals_nothing() -> None:
+    index: EqualityIndex[str, str] = EqualityIndex()
+    index.add("one", {"a": (1,)})
+    index.add("any", {})
+    assert index.candidates({"a": Hostile()}.get) == ["any"]

@@ -304,7 +304,7 @@ class EventDispatcher:
         try:
             values_of, plans = self._shapes[tuple(event_details)]
             plan = plans[values_of(event_details)]
-        except (KeyError, TypeError):
+        except Exception:
             plan = self._plan(event_details)
         steps = plan.fast
         depth = self.depth
@@ -501,7 +501,7 @@ class EventDispatcher:
         try:
             plans[values_of(details)] = plan
             self._planned += 1
-        except TypeError:
+        except Exception:
             pass  # unhashable values: such details are looked up each time
         return plan
 

@@ -8,6 +8,7 @@ handlers of an event without asking all of them.
 from ._filters import (
     Accept,
     And,
+    ContentFilter,
     Dyn,
     Eq,
     Exists,
@@ -17,6 +18,7 @@ from ._filters import (
     In,
     Leq,
     Lt,
+    Matches,
     Not,
     NumCmp,
     Or,
@@ -26,7 +28,7 @@ from ._filters import (
 )
 from ._index import EqualityIndex
 from ._matchers import ANY, Matcher, between, glob, none_of, one_of, present, regex, satisfies
-from ._paths import MISSING, look_up
+from ._paths import MISSING, follow, look_up, parse_path, path_notation
 from ._spec import MatchSpec, detail
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "MISSING",
     "Accept",
     "And",
+    "ContentFilter",
     "Dyn",
     "Eq",
     "EqualityIndex",
@@ -46,6 +49,7 @@ __all__ = [
     "Lt",
     "MatchSpec",
     "Matcher",
+    "Matches",
     "Not",
     "NumCmp",
     "Or",
@@ -54,10 +58,13 @@ __all__ = [
     "as_filter",
     "between",
     "detail",
+    "follow",
     "glob",
     "look_up",
     "none_of",
     "one_of",
+    "parse_path",
+    "path_notation",
     "present",
     "regex",
     "satisfies",

@@ -12,17 +12,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import product
 from typing import Any, Generic, TypeVar
 
+from ._matchers import same
+
 K = TypeVar("K", bound=Hashable)
 E = TypeVar("E", bound=Hashable)
 
-#: An entry that allows several values a key stands once in the table for each combination; beyond this many, the keys with the
-#: most values are left to the entry's own check.
+#: An entry that allows several values for several keys stands once in the table for each combination; beyond this many, the keys
+#: with the most values are left to the entry's own check.
 MAX_COMBINATIONS = 64
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equality as Python's containers see it: the same object, or equal."""
-    return left is right or bool(left == right)
 
 
 class EqualityIndex(Generic[K, E]):
@@ -51,7 +48,7 @@ class EqualityIndex(Generic[K, E]):
         combinations = 1
         for count, key in enumerate(keys):
             combinations *= len(conditions[key])
-            if combinations > MAX_COMBINATIONS:
+            if count and combinations > MAX_COMBINATIONS:
                 del keys[count:]
                 break
         signature = tuple(sorted(keys, key=repr))
@@ -85,7 +82,7 @@ class EqualityIndex(Generic[K, E]):
             values = tuple(map(look_up, signature))
             try:
                 bucket = table.get(values)
-            except TypeError:
+            except Exception:  # noqa: BLE001  unhashable, or with a hash or an equality of its own that fails
                 found.extend(self._scan(table.items(), values))
                 continue
             if bucket:

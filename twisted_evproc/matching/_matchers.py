@@ -226,10 +226,7 @@ def glob_pattern(pattern: str) -> re.Pattern[str]:
     """
     if not isinstance(pattern, str):
         raise FilterError(f"a glob pattern has to be a string, not {pattern!r}.  For another type, give the value itself.")
-    try:
-        return re.compile(translate(pattern))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise FilterError(f"{pattern!r} is no valid glob pattern: {error}.  Correct it, or use a regular expression.") from error
+    return re.compile(translate(pattern))
 
 
 def is_magic(pattern: str) -> bool:

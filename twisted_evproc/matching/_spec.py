@@ -20,41 +20,35 @@ class MatchSpec:
     :ivar keywords: the keywords on which the answer depends.
     """
 
-    __slots__ = ("conditions", "keywords", "rest", "wanted")
+    __slots__ = ("_clauses", "conditions", "keywords", "rest", "wanted")
 
     def __init__(self, wanted: Mapping[str, Any]) -> None:
         self.wanted: Mapping[str, Any] = MappingProxyType(dict(wanted))
         self.conditions: dict[str, tuple[Any, ...]] = {}
+        clauses: list[tuple[str, Matcher]] = []
         rest: list[tuple[str, Matcher]] = []
         for keyword, value in wanted.items():
             if value is None or value is ANY:
                 continue
             matcher = value if isinstance(value, Matcher) else one_of(value)
-            values = matcher.values
-            if values is not None and all(map(_hashable, values)):
-                self.conditions[keyword] = values
-            else:
+            clauses.append((keyword, matcher))
+            if matcher.values is None:
                 rest.append((keyword, matcher))
+            else:
+                self.conditions[keyword] = matcher.values
         self.rest = tuple(rest)
-        self.keywords = frozenset(self.conditions).union(keyword for keyword, _ in rest)
+        self._clauses = tuple(clauses)
+        self.keywords = frozenset(keyword for keyword, _ in clauses)
 
     def mismatch(self, details: Mapping[str, Any]) -> str | None:
         """
         The first keyword that rules the details out, or ``None`` when they match.
         """
-        for keyword, values in self.conditions.items():
-            value = detail(details, keyword)
-            if value is MISSING or not one_of(*values).matches(value):
-                return keyword
-        return self.rest_mismatch(details)
+        return _mismatch(self._clauses, details)
 
     def rest_mismatch(self, details: Mapping[str, Any]) -> str | None:
         """As :meth:`mismatch`, of what ``conditions`` do not say."""
-        for keyword, matcher in self.rest:
-            value = detail(details, keyword)
-            if not (matcher.accepts_absence if value is MISSING else matcher.matches(value)):
-                return keyword
-        return None
+        return _mismatch(self.rest, details)
 
     def __repr__(self) -> str:
         return ", ".join(f"{keyword}={value!r}" for keyword, value in self.wanted.items())
@@ -66,9 +60,9 @@ def detail(details: Mapping[str, Any], keyword: str) -> Any:
     return MISSING if value is None else value
 
 
-def _hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _mismatch(clauses: tuple[tuple[str, Matcher], ...], details: Mapping[str, Any]) -> str | None:
+    for keyword, matcher in clauses:
+        value = detail(details, keyword)
+        if not (matcher.accepts_absence if value is MISSING else matcher.matches(value)):
+            return keyword
+    return None
