@@ -486,16 +486,16 @@ class EventDispatcher:
     def _plan(self, details: Mapping[str, Any]) -> Plan:
         self._check_details(details)
         self._purge()
+        plan = self._registry.plan(details)
+        self._choose_loop(plan)
         if not self.running:
-            return self._registry.plan(details)
+            return plan
         shapes = self._shapes
         names = tuple(details)
         if names not in shapes:
             used = [name for name in names if self._registry.keywords[name]]
             shapes[names] = (itemgetter(*used) if used else len), {}
         values_of, plans = shapes[names]
-        plan = self._registry.plan(details)
-        self._settle_on_loop(plan)
         if self._planned >= MAX_PLANS:
             self.forget_plans()
         try:
@@ -505,17 +505,17 @@ class EventDispatcher:
             pass  # unhashable values: such details are looked up each time
         return plan
 
-    def _settle_on_loop(self, plan: Plan) -> None:
+    def _choose_loop(self, plan: Plan) -> None:
         """Let a plain loop run the plan if nothing asks for more."""
-        if (
+        plain = (
             self.running
             and self._admission is None
             and not self.report.observers
             and not plan.conditional
             and (plan.steps or not self._unhandled)
             and all(step.may_suspend is False for step in plan.steps)
-        ):
-            plan.fast = plan.steps
+        )
+        plan.fast = plan.steps if plain else None
 
     # -- firing, with everything
 
@@ -596,7 +596,7 @@ class EventDispatcher:
     def firing_left(self, firing: Firing) -> None:
         self._drain.left(firing)
         if firing.plan.fast is None:
-            self._settle_on_loop(firing.plan)
+            self._choose_loop(firing.plan)
         if self._admission is not None:
             self._admission.left(firing)
 
