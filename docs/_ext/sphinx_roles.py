@@ -1,8 +1,8 @@
 """
 pydoctor reads Sphinx's cross-references as our docstrings write them.
 
-It strips the role of ``:class:`~package.module.Name``` itself, but looks for the name with the tilde, and it looks for the names of
-other libraries in inventories that a build without network does not have.
+It strips the role of ``:class:`~package.module.Name``` itself, but looks for the name with the tilde, and it looks for the names
+of other libraries in inventories that a build without network does not have.
 """
 
 from __future__ import annotations

@@ -354,7 +354,7 @@ class TestErrorsAtOnce:
         refused(lambda: scene.add("print"), HandlerNotCallable, "'print'")  # type: ignore[arg-type]  # that is the point
 
     def test_what_cannot_be_weakly_referenced(self, scene: Scene) -> None:
-        refused(lambda: scene.add([].append, use_weakref=True), HandlerNotCallable, "without use_weakref")
+        refused(lambda: scene.add((3).__add__, use_weakref=True), HandlerNotCallable, "without use_weakref")
 
     @pytest.mark.parametrize(
         "name", ["phase", "use_weakref", "handler_name", "where", "requires", "required_by", "max_calls", "timeout", "listen_fn"]
@@ -1137,15 +1137,19 @@ class TestReEntrancy:
         assert outcome.values == ("stopped", None)
         assert not scene.dispatcher.running
 
-    def test_a_coroutine_may_wait_for_stop_behind_an_await(self, scene: Scene) -> None:
+    @pytest.mark.parametrize("calls_before", [0, 1, 3])
+    def test_a_coroutine_may_wait_for_stop_behind_an_await(self, scene: Scene, calls_before: int) -> None:
         waiting: Deferred[None] = Deferred()
 
         async def stops(event: Any) -> None:
-            await waiting
-            await scene.dispatcher.stop()
+            if event == "go":
+                await waiting
+                await scene.dispatcher.stop()
 
         scene.add(stops)
-        firing = scene.fire()
+        for _ in range(calls_before):
+            now(scene.fire("stay"))
+        firing = scene.fire("go")
         waiting.callback(None)
         assert now(firing).failures == ()
 
@@ -1527,7 +1531,6 @@ class TestLife:
         heard: list[Any] = []
         dispatcher = EventDispatcher(KEYWORDS, name="shop")
         now(dispatcher.add_event_handler(heard.append, "during"))
-        assert not dispatcher.running
         for outcome in (now(dispatcher.fire_event("event", user="ada")), now(dispatcher.emitter()("event"))):
             assert not outcome.handled
             assert outcome.event == "event"
@@ -1537,8 +1540,16 @@ class TestLife:
         assert "'shop'" in warnings[0]["log_format"].format(**warnings[0])
 
         now(dispatcher.start())
-        assert dispatcher.running
         assert now(dispatcher.fire_event("event")).handled
+
+    def test_it_says_whether_it_runs(self) -> None:
+        dispatcher = EventDispatcher(KEYWORDS)
+        running = [dispatcher.running]
+        now(dispatcher.start())
+        running.append(dispatcher.running)
+        now(dispatcher.stop())
+        running.append(dispatcher.running)
+        assert running == [False, True, False]
 
     def test_starting_and_stopping_twice_changes_nothing(self, scene: Scene) -> None:
         now(scene.dispatcher.start())
@@ -1575,16 +1586,21 @@ class TestLife:
         assert fired(stopped) and all(map(fired, firings))
         assert scene.calls == ["slow", "slow"]
 
-    def test_what_a_running_handler_fires_is_finished_too(self, scene: Scene) -> None:
+    @pytest.mark.parametrize("calls_before", [0, 1, 3])
+    def test_what_a_running_handler_fires_is_finished_too(self, scene: Scene, calls_before: int) -> None:
         waiting: Deferred[None] = Deferred()
 
-        async def outer(event: Any) -> tuple[Any, ...]:
-            await waiting
-            return (await scene.fire(user="inner")).values
+        async def outer(event: Any) -> Any:
+            if event == "go":
+                await waiting
+                return (await scene.fire(user="inner")).values
+            return None
 
         scene.add(outer, user="outer")
         scene.plain("inner", user="inner", value=1)
-        firing = scene.fire(user="outer")
+        for _ in range(calls_before):
+            now(scene.fire("stay", user="outer"))
+        firing = scene.fire("go", user="outer")
         stopped = scene.dispatcher.stop()
         waiting.callback(None)
         assert now(firing).values == ((1,),)

@@ -76,7 +76,7 @@ def test_a_change_of_handlers_is_heard_of(way: Any) -> None:
     dispatcher, heard = warmed()
     fire = way(dispatcher)
     fire("one")
-    added = dispatcher.add_event_handler(lambda event: heard.append(event + "!"), "after").result
+    added: Any = dispatcher.add_event_handler(lambda event: heard.append(event + "!"), "after").result
     fire("two")
     dispatcher.remove_event_handler(added)
     fire("three")
@@ -100,7 +100,8 @@ def test_a_keyword_that_is_allowed_later_and_disallowed_again() -> None:
     with pytest.raises(ValueError, match="'group' not among the match-spec keywords"):
         dispatcher.fire_event(1, role="user", group="x")
     dispatcher.allow_match_spec_keywords("group")
-    assert dispatcher.fire_event(1, role="user", group="x").result.handled
+    outcome: Any = dispatcher.fire_event(1, role="user", group="x").result
+    assert outcome.handled
     dispatcher.disallow_match_spec_keywords("group")
     with pytest.raises(TypeError, match="'group'"):
         dispatcher.fire_event(1, role="user", group="x")

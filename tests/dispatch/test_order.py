@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import attrs
 import pytest
 from hypothesis import given
@@ -66,7 +68,7 @@ def test_every_requirement_is_met_or_there_is_a_cycle(drawn: list[tuple[str, set
     except RequirementCycle as error:
         chain = error.chain
         assert chain[0] == chain[-1]
-        for first, second in zip(chain, chain[1:], strict=False):
+        for first, second in pairwise(chain):
             assert any(item.name == first and second in item.requires for item in items)
         return
     assert sorted(map(id, found)) == sorted(map(id, items))

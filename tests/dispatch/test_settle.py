@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
 from twisted_evproc.dispatch._settle import settle, unsettled, watch
@@ -29,16 +29,12 @@ def test_a_fired_deferred_gives_its_value_and_keeps_it() -> None:
 
 
 def test_a_failed_deferred_gives_its_failure_to_everyone_and_is_not_reported_at_collection() -> None:
-    logged: list[Any] = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
+    with capturedLogs() as logged:
         deferred: Deferred[Any] = fail(ValueError("x"))
         assert settle(deferred) is settle(deferred) is deferred.result
         assert unsettled(deferred.result)
         del deferred
         gc.collect()
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
     assert [event for event in logged if event["log_level"] >= LogLevel.error] == []
 
 
@@ -116,14 +112,10 @@ def test_watching_passes_the_result_on_to_others() -> None:
 
 
 def test_a_watched_failure_that_nobody_takes_is_not_reported_at_collection() -> None:
-    logged: list[Any] = []
-    globalLogPublisher.addObserver(logged.append)
-    try:
+    with capturedLogs() as logged:
         deferred: Deferred[Any] = Deferred()
         watch(deferred, lambda result: None)
         deferred.errback(ValueError("x"))
         del deferred
         gc.collect()
-    finally:
-        globalLogPublisher.removeObserver(logged.append)
     assert [event for event in logged if event["log_level"] >= LogLevel.error] == []

@@ -44,7 +44,7 @@ def test_conditions_are_what_an_index_can_look_up() -> None:
 
 
 def test_it_shows_what_was_wanted_and_cannot_be_changed_through_it() -> None:
-    wanted = {"role": one_of("user", "admin"), "name": None}
+    wanted: dict[str, Any] = {"role": one_of("user", "admin"), "name": None}
     spec = MatchSpec(wanted)
     wanted["role"] = "guest"
     assert repr(spec) == "role=one_of('user', 'admin'), name=None"

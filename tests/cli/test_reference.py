@@ -1,0 +1,72 @@
+"""The reference page says what the command line is."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from twisted_evproc.cli._arguments import COMMANDS, make_parser
+from twisted_evproc.cli._completion import SHELLS
+from twisted_evproc.cli._status import MEANINGS, ExitStatus
+from twisted_evproc.cli._tally import Tally
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.rst").read_text()
+
+
+def documented() -> dict[str, set[str]]:
+    """By program, what its ``option`` directives say."""
+    found: dict[str, set[str]] = {}
+    program = ""
+    for directive, text in re.findall(r"^\.\. (program|option):: (.+)$", PAGE, re.MULTILINE):
+        if directive == "program":
+            program = text
+            found[program] = set()
+        else:
+            found[program].add(text)
+    return found
+
+
+def spelt(parser: argparse.ArgumentParser) -> set[str]:
+    return {
+        ", ".join(action.option_strings) + ("" if action.nargs == 0 else f" {action.metavar}")
+        for action in parser._actions
+        if action.option_strings
+    }
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    parser = make_parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return {"evproc": parser, **{f"evproc {name}": own for name, own in commands.choices.items()}}
+
+
+def test_every_command_and_option_and_no_other() -> None:
+    assert documented() == {program: spelt(parser) for program, parser in parsers().items()}
+
+
+def test_every_synopsis_has_the_arguments() -> None:
+    for program, parser in parsers().items():
+        synopsis = re.search(rf"^``({program} .*)``$", PAGE, re.MULTILINE)
+        assert synopsis, program
+        for action in parser._actions:
+            name = action.metavar if not action.option_strings else action.option_strings[0]
+            if name not in ("-h", "--version"):
+                assert str(name) in synopsis[1], (program, name)
+
+
+def test_what_each_command_does() -> None:
+    words = " ".join(PAGE.split())
+    for command in COMMANDS:
+        if command.name != "completion":
+            assert " ".join(command.text.split()) in words
+    assert all(f"``{shell}``" in words for shell in SHELLS)
+
+
+def test_every_exit_status() -> None:
+    rows = re.findall(r"^   \* - (\d+)\n     - (.+)$", PAGE, re.MULTILINE)
+    assert rows == [(str(status.value), MEANINGS[status]) for status in ExitStatus]
+
+
+def test_every_count_of_the_summary() -> None:
+    assert all(f"``{name}``" in PAGE for name in Tally().as_json())

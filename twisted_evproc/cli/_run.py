@@ -1,0 +1,177 @@
+"""``evproc run``: feeds events to an application on the real reactor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRestartable
+from twisted.internet.interfaces import IReactorCore
+from twisted.python.failure import Failure
+
+from ..errors import ApplicationError
+from ._application import EVENTS_NAME, Application, load
+from ._events import LineSource, Source, ThreadReader, iterable_source
+from ._feed import Feed
+from ._logs import begin_logging
+from ._output import Output
+from ._report import JSONReport, Problems, TextReport
+from ._spelling import suggestion
+from ._status import ExitStatus
+from ._tally import Tally
+
+STANDARD_INPUT = "-"
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Perform the command.
+
+    :return: the exit status.
+    """
+    log = begin_logging(sys.stderr, options.verbose)
+    application = load(options.application)
+    # Only now: an application may choose another reactor while it is imported.
+    from twisted.internet import reactor as installed_reactor
+
+    reactor: Any = installed_reactor
+    with _source(options.events, application, reactor) as source:
+        output = Output(sys.stdout, reactor)
+        problems = Problems(source.name, Output(sys.stderr), log, options.verbose)
+        report = (JSONReport if options.json else TextReport)(output, problems, options.quiet)
+        feed = Feed(application.runnable, source, report, reactor, mapping=application.mapping, concurrency=options.concurrency)
+        ending = _Ending(feed, reactor)
+        gone = False
+        try:
+            ending.result_of_run(application.place)
+        except BrokenPipeError:
+            gone = True
+            raise
+        finally:
+            log.release()
+            feed.tally.failures.update(log.unclaimed)
+            if not gone:
+                report.summary(feed.tally)
+                output.flush()
+    return _status(feed.tally, ending.signal)
+
+
+def _status(tally: Tally, signal_number: int | None) -> int:
+    if signal_number is not None:
+        return ExitStatus.INTERRUPTED if signal_number == signal.SIGINT else ExitStatus.TERMINATED
+    if tally.failed:
+        return ExitStatus.HANDLERS_FAILED
+    return ExitStatus.BROKEN_LINES if tally.broken_lines else ExitStatus.SUCCESS
+
+
+@contextmanager
+def _source(events: str | None, application: Application, reactor: Any) -> Iterator[Source]:
+    only_objects = application.mapping is None
+    if events is None and application.has_events:
+        yield iterable_source(f"{application.place}:{EVENTS_NAME}", application.own_events())
+        return
+    if events is None or events == STANDARD_INPUT:
+        if sys.stdin is None or (events is None and sys.stdin.isatty()):
+            raise ApplicationError(
+                application.place,
+                f"there are no events: it has no {EVENTS_NAME!r} of its own and nothing is piped in.  Give a file of JSON lines "
+                f"with --events FILE, or write --events - to type them",
+            )
+        yield LineSource("standard input", ThreadReader(sys.stdin.fileno(), reactor), only_objects)
+        return
+    try:
+        descriptor = os.open(events, os.O_RDONLY)
+    except OSError as error:
+        raise ApplicationError(events, f"the event file cannot be opened: {error.strerror}.{_similar(events)}") from error
+    if Path(events).is_dir():
+        os.close(descriptor)
+        raise ApplicationError(events, "the event file is a directory; give a file of JSON lines")
+    # Not closed at the end: the reading thread may sit in a read that only its process's end ends, and closing below it would
+    # hand the number to whatever is opened next.
+    yield LineSource(events, ThreadReader(descriptor, reactor), only_objects)
+
+
+def _similar(events: str) -> str:
+    folder = Path(events).parent
+    if Path(events).exists() or not folder.is_dir():
+        return ""
+    return suggestion(Path(events).name, (each.name for each in folder.iterdir() if each.is_file()))
+
+
+class _Ending:
+    """
+    Runs a feed until it ends: by itself, by a signal, or because the application stops the reactor.
+
+    SIGINT and SIGTERM let what runs finish; a second one cancels it; a third one ends the process.
+
+    :ivar signal: the first signal that came, or ``None``.
+    """
+
+    def __init__(self, feed: Feed, reactor: Any) -> None:
+        self.signal: int | None = None
+        self._feed = feed
+        self._reactor = reactor
+        self._result: Failure | None = None
+        self._over: Deferred[None] = Deferred()
+        self._shutting_down = False
+
+    def result_of_run(self, place: str) -> None:
+        """
+        Run the reactor until the feed has ended.
+
+        :raises BaseException: what the feed failed with.
+        """
+        core: IReactorCore = self._reactor
+        core.callWhenRunning(self._start)
+        try:
+            core.run()
+        except ReactorNotRestartable:
+            raise ApplicationError(
+                place,
+                "the application has already run the reactor while it was loaded; put reactor.run() under "
+                'if __name__ == "__main__":',
+            ) from None
+        if isinstance(self._result, Failure):
+            self._result.raiseException()
+
+    def _start(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._signalled)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        self._running = self._feed.run().addBoth(self._ended)
+
+    def _ended(self, result: Failure | None) -> None:
+        self._result = result
+        self._over.callback(None)
+        if not self._shutting_down:
+            self._reactor.stop()
+
+    def _shut_down(self) -> Deferred[None]:
+        self._shutting_down = True
+        if not self._over.called:
+            self._feed.interrupt()
+        return self._over
+
+    def _signalled(self, number: int, frame: object) -> None:
+        # Between any two instructions of whatever runs: only hand it over.
+        if self.signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+        self.signal = self.signal or number
+        self._reactor.callFromThread(self._interrupt)
+
+    def _interrupt(self) -> None:
+        self._feed.interrupt()
+        count = self._feed.running
+        if count:
+            told = "1 event still runs" if count == 1 else f"{count} events still run"
+            print(f"evproc: ending; {told} (interrupt again to cancel)", file=sys.stderr, flush=True)
+
+
+__all__ = ["run"]
