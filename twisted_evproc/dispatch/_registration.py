@@ -111,7 +111,9 @@ class Registration(Step):
 
         if isinstance(handler, BuiltinMethodType) and not isinstance(handler.__self__, ModuleType):
             # Every look-up makes a new one: it would be gone at once, and WeakMethod cannot follow its object.
-            raise HandlerNotCallable(handler, "a method of a built-in type cannot be followed weakly; register it without use_weakref")
+            raise HandlerNotCallable(
+                handler, "a method of a built-in type cannot be followed weakly; register it without use_weakref"
+            )
         try:
             reference = WeakMethod(handler, forget) if isinstance(handler, MethodType) else ref(handler, forget)
         except TypeError:
