@@ -8,7 +8,8 @@ from ._dispatcher import EventDispatcher
 from ._explain import Explanation, Verdict
 from ._outcome import HandlerResult, Outcome
 from ._policy import ABORT, COLLECT, LOG, RAISE, FailurePolicy
-from ._registration import HandlerID, HandlerView
+from ._registration import HandlerView
+from ._step import HandlerID
 
 __all__ = [
     "ABORT",

@@ -13,11 +13,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._reactor import default_clock
 from ..errors import (
     ConfigurationError,
     DispatcherOverloaded,
-    FiringTooDeep,
     KeywordInUse,
     KeywordNotAllowed,
     UnknownHandler,
@@ -25,34 +23,32 @@ from ..errors import (
 )
 from ..interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
 from ._admission import Admission
-from ._drain import Drain, trap_cancelled
+from ._drain import trap_cancelled
 from ._explain import Explanation, explain
-from ._firing import Call, Firing, ancestors
+from ._firing import Call, Firing
 from ._options import check_keywords, check_phases, seconds, several, whole_number
+from ._origin import calls_above, enclosing
 from ._outcome import Outcome, outcome_of
 from ._plan import Plan
 from ._policy import LOG, FailurePolicy, check_policy
-from ._registration import HandlerID, HandlerView, Registration
+from ._registration import HandlerView, Registration
 from ._registry import MAX_PLANS, Registry
-from ._report import Report
-from ._settle import PLAIN_TYPES, settle, unsettled, watch
+from ._runner import MAX_DEPTH, Runner
+from ._settle import settle, watch
+from ._step import HandlerID
 from ._wait import wait_for_event
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IDelayedCall, IReactorTime
+    from twisted.internet.interfaces import IReactorTime
 
     from ..interfaces import Filter, Handler, Predicate, UnhandledListener
 
 F = TypeVar("F", bound=Callable[..., Any])
 L = TypeVar("L", bound=Callable[..., Any])
 
-#: Synchronous firings of one dispatcher inside each other.  Each level takes up to twelve Python frames of the thousand there
-#: are.
-MAX_DEPTH = 50
-
 
 @implementer(IEventDispatcher, IBackgroundUtility)
-class EventDispatcher:
+class EventDispatcher(Runner):
     """
     Tells handlers about events, phase by phase.
 
@@ -87,12 +83,11 @@ class EventDispatcher:
         :param clock: for time-outs; ``None`` takes the global reactor when the first time-out needs it.
         :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
+        super().__init__(check_policy(on_failure, "on_failure"), clock)
         self.name = str(name)
         self._keywords = frozenset(check_keywords(several(allowed_match_spec_keywords, "allowed_match_spec_keywords")))
         self.phases = check_phases(several(phases, "phases"))
         self._phase_index = {phase: index for index, phase in enumerate(self.phases)}
-        self.policy = check_policy(on_failure, "on_failure")
-        self._clock = clock
         self._serialize_by = serialize_by
         if serialize_by is not None and serialize_by not in self._keywords:
             raise KeywordNotAllowed([serialize_by], self._keywords, f"{self!r} (serialize_by)")
@@ -106,12 +101,9 @@ class EventDispatcher:
             else Admission(limit, max_waiting, self._key_of, lambda waiting: DispatcherOverloaded(waiting, repr(self)))
         )
         self.running = False
-        self.depth = 0
-        self.report = Report(self)
         self._unhandled: tuple[UnhandledListener, ...] = ()
         self._registry = Registry(self.report.matcher_failed)
         self._staged: _Batch | None = None
-        self._drain = Drain(self.report, self.call_later)
         # keywords fired with -> (picks the values that matter, those values -> plan).  Replaced, never emptied, when anything
         # changes: whoever holds the old one sees that it is old.  Weak references replace it from any thread.
         self._shapes: dict[tuple[str, ...], tuple[Callable[[Any], Any], dict[Any, Plan]]] = {}
@@ -125,7 +117,7 @@ class EventDispatcher:
     def start(self) -> Deferred[None]:
         """See :meth:`IBackgroundUtility.start`."""
         if not self.running:
-            self.running = self._drain.open = True
+            self.running = self.drain.open = True
             self.forget_plans()
         return succeed(None)
 
@@ -138,9 +130,9 @@ class EventDispatcher:
         """
         limit = seconds(timeout, "timeout")
         if self.running:
-            self.running = self._drain.open = False
+            self.running = self.drain.open = False
             self.forget_plans()
-        return self._drain.wait(limit)
+        return self.drain.wait(limit)
 
     # -- handlers
 
@@ -202,6 +194,8 @@ class EventDispatcher:
 
     def remove_event_handler(self, event_handler_id: HandlerID) -> Deferred[None]:
         """See :meth:`IEventDispatcher.remove_event_handler`."""
+        if not isinstance(event_handler_id, HandlerID):
+            return fail(UnknownHandler(event_handler_id, repr(self)))  # type: ignore[unreachable]  # of callers without types
         batch = self._staged
         if batch is not None and batch.added.pop(event_handler_id, None) is not None:
             return succeed(None)
@@ -215,10 +209,10 @@ class EventDispatcher:
         return self._finished_calls(step)
 
     def _finished_calls(self, step: Registration) -> Deferred[None]:
-        inside = set(ancestors())
+        inside = set(calls_above(enclosing()))
         # A call that could not be tracked may be the very one that asks, if any call does: better not to wait than for ever.
         any_inside = bool(inside) or self.depth > 0
-        left = {call for call in step.running if call not in inside and (call.tracked or not any_inside)}
+        left = {call for call in step.running if call not in inside and (call.origin is not None or not any_inside)}
         if not left:
             return succeed(None)
         deferred: Deferred[None] = Deferred()
@@ -331,7 +325,7 @@ class EventDispatcher:
             returned = Failure()
         finally:
             self.depth = depth
-        return self._go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # no step, no way here
+        return self.go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # no step, no way here
 
     def emitter(self, **event_details: Any) -> Callable[[Any], Deferred[Outcome]]:
         """
@@ -374,7 +368,7 @@ class EventDispatcher:
                 returned = Failure()
             finally:
                 self.depth = depth
-            return self._go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # as above
+            return self.go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # as above
 
         return emit
 
@@ -487,7 +481,7 @@ class EventDispatcher:
         self._check_details(details)
         self._purge()
         plan = self._registry.plan(details)
-        self._choose_loop(plan)
+        self.choose_loop(plan)
         if not self.running:
             return plan
         shapes = self._shapes
@@ -505,53 +499,17 @@ class EventDispatcher:
             pass  # unhashable values: such details are looked up each time
         return plan
 
-    def _choose_loop(self, plan: Plan) -> None:
-        """Let a plain loop run the plan if nothing asks for more."""
-        plain = (
-            self.running
-            and self._admission is None
-            and not self.report.observers
-            and not plan.conditional
-            and (plan.steps or not self._unhandled)
-            and all(step.may_suspend is False for step in plan.steps)
+    def may_run_plainly(self, plan: Plan) -> bool:
+        return (
+            self.running and self._admission is None and not self.report.observers and (bool(plan.steps) or not self._unhandled)
         )
-        plan.fast = plan.steps if plain else None
 
     # -- firing, with everything
 
-    def _go_on(self, plan: Plan, event: Any, details: Mapping[str, Any], first: Registration, returned: Any) -> Deferred[Outcome]:
-        """Go on behind a step that returned something: still plainly as long as nothing fails or has to be waited for."""
-        steps = plan.steps
-        position = steps.index(first)
-        values: list[Any] = [None] * position
-        depth = self.depth
-        self.depth = depth + 1
-        try:
-            for step in steps[position:]:
-                if returned is _NOT_CALLED:
-                    returned = step.call(event)
-                if type(returned) not in PLAIN_TYPES:
-                    returned = settle(returned)
-                    if type(returned) not in PLAIN_TYPES and unsettled(returned):
-                        break
-                values.append(returned)
-                returned = _NOT_CALLED
-            else:
-                return succeed(outcome_of(event, details, steps, tuple(values)))
-        except Exception:
-            returned = Failure()
-        finally:
-            self.depth = depth
-        firing = Firing(self, plan, event, details)
-        self._drain.add(firing)
-        return firing.take_over(values, returned)
-
     def _fire(self, plan: Plan, event: Any, details: Mapping[str, Any]) -> Deferred[Outcome]:
         if self.depth >= MAX_DEPTH:
-            error = FiringTooDeep(MAX_DEPTH, repr(self))
-            self.report.too_deep(error, event)
-            return fail(error)
-        if not self.running and not self.depth and not any(call.firing.host is self for call in ancestors()):
+            return self.too_deep(event)
+        if not self.running and not self.depth and not any(call.firing.host is self for call in calls_above(enclosing())):
             self.report.not_running(event)
             return succeed(outcome_of(event, details, (), None))
         rejected = None
@@ -561,12 +519,12 @@ class EventDispatcher:
             self._tell_unhandled(event, details)
             return succeed(outcome_of(event, details, (), None))
         firing = Firing(self, plan, event, details, rejected)
-        self._drain.add(firing)
+        self.drain.add(firing)
         if self._admission is None:
             return firing.begin()
         deferred = self._admission.submit(firing)
         if not firing.begun and deferred.called:
-            self._drain.left(firing)
+            self.drain.left(firing)
         return deferred
 
     def _tell_unhandled(self, event: Any, details: Mapping[str, Any]) -> None:
@@ -587,21 +545,10 @@ class EventDispatcher:
     def _key_of(self, firing: Firing) -> Any:
         return None if self._serialize_by is None else firing.details.get(self._serialize_by)
 
-    # -- what a firing needs of us
-
-    def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> IDelayedCall:
-        self._clock = default_clock(self._clock)
-        return self._clock.callLater(delay, function, *args)
-
     def firing_left(self, firing: Firing) -> None:
-        self._drain.left(firing)
-        if firing.plan.fast is None:
-            self._choose_loop(firing.plan)
+        super().firing_left(firing)
         if self._admission is not None:
             self._admission.left(firing)
-
-
-_NOT_CALLED: Any = object()
 
 
 class _Batch:

@@ -9,7 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from ._firing import Firing, ancestors
+from ._firing import Firing
+from ._origin import calls_above, enclosing
 from ._report import Report
 
 
@@ -43,7 +44,7 @@ class Drain:
 
         :param limit: seconds after which what is left is cancelled, and not waited for.
         """
-        own = {call.firing for call in ancestors()}
+        own = {call.firing for call in calls_above(enclosing())}
         left = self._firings - own
         if not left:
             return succeed(None)

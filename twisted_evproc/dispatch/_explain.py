@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from ..matching import MISSING, detail
-from ._registration import HandlerID, Registration
+from ._registration import Registration
 from ._registry import Registry
+from ._step import HandlerID
 
 
 @attrs.frozen

@@ -8,7 +8,7 @@ States of a firing: *waiting* (made, not begun), *advancing* (starting handlers,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, copy_context
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -16,12 +16,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..errors import HandlersFailed, HandlerTimeout, StopProcessing
+from ._origin import Origin, calls_above, current, enclosing
 from ._outcome import Failed, Outcome, Skipped, Stopped, outcome_of, result_of
 from ._plan import Plan
 from ._policy import Action, FailurePolicy
-from ._registration import Registration
 from ._report import Report
 from ._settle import REMOVED, end_of_failure, settle
+from ._step import Step
 
 
 class Host(Protocol):
@@ -40,18 +41,20 @@ class Call:
     """
     One handler being called in one firing.
 
-    :ivar tracked: whether what the handler does, now and behind its awaits, can be told to come from this call.
+    :ivar origin: by which what the handler does can be told to come from this call; ``None`` where it cannot.
     """
 
-    __slots__ = ("abandoned", "deferred", "done", "firing", "position", "step", "timed_out", "timer", "tracked", "waiters")
+    __slots__ = ("abandoned", "deferred", "done", "firing", "origin", "position", "step", "timed_out", "timer", "waiters")
 
     deferred: Deferred[Any]
 
-    def __init__(self, firing: Firing, position: int, step: Registration, tracked: bool) -> None:
+    def __init__(self, firing: Firing, position: int, step: Step, origin: Origin | None) -> None:
         self.firing = firing
         self.position = position
         self.step = step
-        self.tracked = tracked
+        self.origin = origin
+        if origin is not None:
+            origin.call = self
         self.timer: IDelayedCall | None = None
         self.timed_out = self.abandoned = self.done = False
         self.waiters: list[Callable[[Call], None]] | None = None
@@ -60,6 +63,8 @@ class Call:
     def end(self) -> None:
         """It has returned, for good."""
         self.done = True
+        if self.origin is not None:
+            self.origin.over = True
         self.step.running.discard(self)
         if self.timer is not None:
             self.timer.cancel()
@@ -83,25 +88,13 @@ class Call:
         return result
 
 
-_current: ContextVar[Call | None] = ContextVar("twisted_evproc_call", default=None)
-
-
-def ancestors() -> Iterator[Call]:
-    """The calls under way out of which we are being called, innermost first."""
-    call = _current.get()
-    while call is not None:
-        if not call.done:
-            yield call
-        call = call.firing.parent
-
-
 class Firing:
     """
     Runs the steps of a plan for one event.
 
     :ivar event: the event.
     :ivar details: the keyword arguments it was fired with.
-    :ivar parent: the call that fired it, if any.
+    :ivar parent: the handler's turn in which it was fired, if any.
     :ivar deferred: what ``fire_event`` returned, once it has.
     """
 
@@ -135,7 +128,7 @@ class Firing:
         plan: Plan,
         event: Any,
         details: Mapping[str, Any],
-        rejected: Mapping[Registration, Failed] | None = None,
+        rejected: Mapping[Step, Failed] | None = None,
     ) -> None:
         """
         :param rejected: steps whose filter failed: not to be called, failed already.
@@ -144,7 +137,7 @@ class Firing:
         self.plan = plan
         self.event = event
         self.details = details
-        self.parent = next(ancestors(), None)
+        self.parent = enclosing()
         self.deferred: Deferred[Outcome] | None = None
         self.begun = False
         self.over = False
@@ -160,7 +153,8 @@ class Firing:
         # why no further handler is called: at once, or after this phase
         self._ending = ""
         self._abort = ""
-        self._raised: list[Failure] = []
+        # by position, of those that make the Deferred fail; under None what passes through
+        self._raised: dict[int | None, Failure] = {}
         self._advancing = False
         self._left = False
         self._context: Context | None = None
@@ -179,12 +173,13 @@ class Firing:
         self._advance()
         return self._deferred()
 
-    def take_over(self, values: Sequence[Any], returned: Any) -> Deferred[Outcome]:
+    def take_over(self, values: Sequence[Any], returned: Any, origin: Origin | None) -> Deferred[Outcome]:
         """
         Go on where a plain loop met what it does not handle.
 
         :param values: what the steps before have returned.
         :param returned: what the step behind them gave, as :func:`~._settle.settle` understood it.
+        :param origin: of that step, if its handler knows one.
         """
         self.begun = True
         self.values.update(enumerate(values))
@@ -192,7 +187,8 @@ class Firing:
         self._position = position + 1
         while self.plan.phase_ends[self._phase] <= position:
             self._phase += 1
-        self._advance(Call(self, position, self.plan.steps[position], tracked=False), returned)
+        call = Call(self, position, self.plan.steps[position], origin)
+        self._advance(call, returned)
         return self._deferred()
 
     def wait(self) -> Deferred[Outcome]:
@@ -213,10 +209,7 @@ class Firing:
 
     def ancestors(self) -> Iterator[Firing]:
         """The firings out of which this one was fired, innermost first."""
-        call = self.parent
-        while call is not None:
-            yield call.firing
-            call = call.firing.parent
+        return (call.firing for call in calls_above(self.parent))
 
     def _deferred(self) -> Deferred[Outcome]:
         if self.over:
@@ -312,12 +305,13 @@ class Firing:
         if self.host.report.observers:
             self.host.report.notify("handler_started", self, step.id, step.name, step.phase)
         self.values[position] = PENDING
-        call = Call(self, position, step, tracked=True)
+        origin = Origin()
+        call = Call(self, position, step, origin)
         rejected = self._rejected.get(step) if self._rejected else None
         if rejected is not None:
             self._record(call, rejected.failure, called=False)
             return
-        token = _current.set(call)
+        token = current.set(origin)
         try:
             returned = settle(step.call(self.event))
         except Exception:
@@ -326,7 +320,7 @@ class Firing:
             call.end()
             raise
         finally:
-            _current.reset(token)
+            current.reset(token)
         if step.may_suspend is None and not isinstance(returned, Deferred):
             step.may_suspend = False
         self._returned(call, returned)
@@ -367,7 +361,7 @@ class Firing:
         elif isinstance(result, Failure) and not isinstance(result.value, Exception):
             # SystemExit and its like pass; there is no caller to pass to but whoever waits for us.
             call.end()
-            self._raised = [result]
+            self._raised = {None: result}
             self._drop(f"{type(result.value).__name__} passed through")
             if self.deferred is not None:
                 self.deferred.errback(result)
@@ -401,7 +395,7 @@ class Firing:
     def _record(self, call: Call, result: Any, *, called: bool = True) -> None:
         call.end()
         if isinstance(result, Failure):
-            result = self._failed(call.step, result, called)
+            result = self._failed(call, result, called)
         elif result is REMOVED:
             result = _REMOVED
         self._keep(call.position, result)
@@ -411,7 +405,8 @@ class Firing:
         if self.host.report.observers:
             self.host.report.notify("handler_ended", self, result_of(self.plan.steps[position], value))
 
-    def _failed(self, step: Registration, failure: Failure, called: bool) -> Failed | Stopped:
+    def _failed(self, call: Call, failure: Failure, called: bool) -> Failed | Stopped:
+        step = call.step
         error: BaseException = failure.value  # type: ignore[assignment]  # None only for failures without an exception
         if isinstance(error, StopProcessing):
             self._ending = self._ending or f"handler {step.name!r} stopped the firing"
@@ -424,7 +419,7 @@ class Firing:
         if action in (Action.ABORT, Action.RAISE):
             self._abort = self._abort or f"handler {step.name!r} failed in phase {step.phase!r}"
         if action is Action.RAISE:
-            self._raised.append(failure)
+            self._raised[call.position] = failure
         return Failed(failure, called)
 
     # -- the end
@@ -450,11 +445,10 @@ class Firing:
 
     def _raise(self) -> Failure:
         if len(self._raised) == 1:
-            return self._raised[0]
-        errors = [failure.value for failure in self._raised if isinstance(failure.value, Exception)]
-        names = ", ".join(
-            repr(self.plan.steps[position].name) for position, value in self.values.items() if type(value) is Failed
-        )
+            return next(iter(self._raised.values()))
+        positions = [position for position in self.values if position in self._raised]
+        names = ", ".join(repr(self.plan.steps[position].name) for position in positions)
+        errors = [error for error in (self._raised[position].value for position in positions) if isinstance(error, Exception)]
         return Failure(HandlersFailed(f"handlers {names} failed", errors, self.outcome()))
 
     def _cancel(self, deferred: Deferred[Outcome]) -> None:

@@ -11,7 +11,6 @@ from ..errors import ConfigurationError, KeywordReserved
 #: The options' names: never keywords of a match-spec.
 RESERVED = frozenset(
     {
-        "event",
         "handler_name",
         "listen_fn",
         "max_calls",

@@ -10,7 +10,7 @@ import attrs
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from ._registration import HandlerID, Registration
+    from ._step import HandlerID, Step
 
 
 @attrs.frozen
@@ -59,7 +59,7 @@ class Stopped:
     retval: Any
 
 
-def result_of(step: Registration, value: Any) -> HandlerResult:
+def result_of(step: Step, value: Any) -> HandlerResult:
     """The public form of what a firing keeps for a handler."""
     kind = type(value)
     if kind is Failed:
@@ -74,14 +74,14 @@ def result_of(step: Registration, value: Any) -> HandlerResult:
 class Outcome:
     """What a firing led to.  Immutable; equal only to itself."""
 
-    # The registrations in the order they were started, and for each what it returned or one of the three stand-ins above;
+    # The steps in the order they were started, and for each what it returned or one of the three stand-ins above;
     # None for the values where all returned None.  Results are made of them when somebody asks: one of these objects is made for
     # every firing, and filling slots is the fastest way to do it (see outcome_of).
     __slots__ = ("_details", "_event", "_steps", "_values")
 
     _event: Any
     _details: Mapping[str, Any]
-    _steps: tuple[Registration, ...]
+    _steps: tuple[Step, ...]
     _values: tuple[Any, ...] | None
 
     @property
@@ -136,13 +136,11 @@ class Outcome:
         return f"<Outcome {', '.join(parts)}>"
 
 
-def outcome_of(
-    event: Any, details: Mapping[str, Any], steps: tuple[Registration, ...], values: tuple[Any, ...] | None
-) -> Outcome:
+def outcome_of(event: Any, details: Mapping[str, Any], steps: tuple[Step, ...], values: tuple[Any, ...] | None) -> Outcome:
     """
     Make an outcome.
 
-    :param steps: registrations in the order they were started.
+    :param steps: steps in the order they were started.
     :param values: what each returned, or a stand-in; ``None`` where all returned ``None``.
     """
     outcome = Outcome()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.python.failure import Failure
 
 from ._order import ordered, requirements
 from ._outcome import Failed
-from ._registration import Registration
+from ._step import Step
+
+S = TypeVar("S", bound=Step)
 
 
 class Plan:
@@ -25,26 +27,29 @@ class Plan:
 
     __slots__ = ("_narrowed", "conditional", "fast", "phase_ends", "requires", "steps")
 
-    def __init__(self, steps: Sequence[Registration]) -> None:
+    def __init__(self, steps: Sequence[Step], *, one_by_one: bool = False) -> None:
+        """
+        :param one_by_one: each step waits for the one before, as if it had a phase of its own.
+        """
         self.steps = tuple(steps)
         required = requirements(steps)
         self.requires: list[set[int]] | None = required if any(required) else None
         self.phase_ends = [
             position + 1
             for position, step in enumerate(steps)
-            if position + 1 == len(steps) or steps[position + 1].phase_index != step.phase_index
+            if one_by_one or position + 1 == len(steps) or steps[position + 1].phase_index != step.phase_index
         ]
         self.conditional = any(step.where is not None for step in steps)
-        self.fast: tuple[Registration, ...] | None = None
-        self._narrowed: dict[tuple[Registration, ...], Plan] = {}
+        self.fast: tuple[Step, ...] | None = None
+        self._narrowed: dict[tuple[Step, ...], Plan] = {}
 
-    def narrow(self, event: Any) -> tuple[Plan, dict[Registration, Failed]]:
+    def narrow(self, event: Any) -> tuple[Plan, dict[Step, Failed]]:
         """
         The plan for those whose ``where`` lets the event pass.
 
         :return: the plan, and the failures of filters that raised: their handlers stay in the plan, not to be called.
         """
-        failed: dict[Registration, Failed] = {}
+        failed: dict[Step, Failed] = {}
         chosen = []
         for step in self.steps:
             if step.where is not None:
@@ -69,9 +74,9 @@ class Plan:
 MAX_NARROWED = 64
 
 
-def in_start_order(matching: Sequence[Registration]) -> list[Registration]:
-    """Registrations by phase, inside a phase by requirement, then registration."""
-    steps: list[Registration] = []
+def in_start_order(matching: Sequence[S]) -> list[S]:
+    """Steps by phase, inside a phase by requirement, then registration."""
+    steps: list[S] = []
     rest = sorted(matching, key=lambda step: (step.phase_index, step.number))
     if not any(step.requires or step.required_by for step in rest):
         return rest

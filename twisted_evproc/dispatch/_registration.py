@@ -1,43 +1,22 @@
-"""A registered handler and its ID."""
+"""A handler registered with a dispatcher."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
-from types import MethodType
+from types import BuiltinMethodType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakMethod, ref
 
 import attrs
 
-from ..errors import ConfigurationError, HandlerNotCallable
+from ..errors import HandlerNotCallable
 from ..matching import MatchSpec, as_filter
 from ._options import handler_names, seconds, whole_number
-from ._settle import REMOVED, Removed
+from ._settle import REMOVED
+from ._step import HandlerID, Step, handler_name, qualified_name_of
 
 if TYPE_CHECKING:
     from ..interfaces import Filter, Handler
-    from ._firing import Call
-
-_numbers = count(1)
-
-
-class HandlerID:
-    """Names one registration: opaque, hashable, never used again in this process."""
-
-    __slots__ = ("_name", "_number")
-
-    def __init__(self, name: str) -> None:
-        self._number = next(_numbers)
-        self._name = name
-
-    def __repr__(self) -> str:
-        return f"<HandlerID {self._number} {self._name}>"
-
-
-def removed(event: Any) -> Removed:
-    """Stands in for the handler of a registration that is gone."""
-    return REMOVED
 
 
 @attrs.frozen(kw_only=True)
@@ -73,34 +52,19 @@ class HandlerView:
     running: int
 
 
-class Registration:
+class Registration(Step):
     """
-    One handler with its options.
+    One handler of a dispatcher with its options.
 
-    ``call(event)`` is what a firing calls.  It is the handler itself, or stands before it to count calls or to follow a weak
-    reference, and becomes :func:`removed` once the registration is gone: so a firing under way cannot reach a removed handler,
-    and has nothing to check.
+    Its ``call`` is the handler itself, or stands before it to count calls or to follow a weak reference.
+
+    :ivar spec: its match-spec.
+    :ivar complete: whether being found in the index means that all conditions of the match-spec hold.
+    :ivar calls_left: calls until it is removed, or ``None``.
+    :ivar reference: the weak reference to its function, or ``None``.
     """
 
-    __slots__ = (
-        "call",
-        "calls_left",
-        "complete",
-        "id",
-        "may_suspend",
-        "name",
-        "number",
-        "phase",
-        "phase_index",
-        "qualified_name",
-        "reference",
-        "required_by",
-        "requires",
-        "running",
-        "spec",
-        "timeout",
-        "where",
-    )
+    __slots__ = ("calls_left", "complete", "reference", "spec")
 
     def __init__(
         self,
@@ -123,37 +87,33 @@ class Registration:
         :param gone: called, in the caller's thread, when the last allowed call begins.
         :param lost: called, in whichever thread, when a weakly referenced handler is no more.
         """
-        if not callable(handler):
-            raise HandlerNotCallable(handler, "it is not callable; pass a function that takes the event")
-        if name is not None and (not isinstance(name, str) or not name):
-            raise ConfigurationError(f"handler_name={name!r} has to be a string that is not empty, or None")
-        self.phase = phase
-        self.phase_index = phase_index
+        super().__init__(
+            handler,
+            name=handler_name(handler, name),
+            qualified_name=qualified_name_of(handler),
+            phase=phase,
+            phase_index=phase_index,
+            where=None if where is None else as_filter(where),
+            requires=handler_names(requires, "requires"),
+            required_by=handler_names(required_by, "required_by"),
+            timeout=seconds(timeout, "timeout"),
+        )
         self.spec = MatchSpec(spec)
-        self.name = name or name_of(handler)
-        self.qualified_name = qualified_name_of(handler)
-        self.where: Filter | None = None if where is None else as_filter(where)
-        self.requires = handler_names(requires, "requires")
-        self.required_by = handler_names(required_by, "required_by")
-        self.calls_left = whole_number(max_calls, "max_calls", 1)
-        self.timeout = seconds(timeout, "timeout")
-        self.id = HandlerID(self.name)
-        #: position among all registrations of the process
-        self.number = self.id._number
-        #: whether being found in the index means that the whole match-spec matches
         self.complete = False
-        #: Whether a call may go on after it has returned; believed until a first call has shown otherwise, and for ever after a
-        #: call that did.  Such calls are tracked, the others need not be.
-        self.may_suspend: bool | None = None
-        self.running: set[Call] = set()
+        self.calls_left = whole_number(max_calls, "max_calls", 1)
         self.reference: ReferenceType[Any] | None = None
         call = self._weak(handler, lost) if use_weakref else handler
-        self.call: Callable[[Any], Any] = call if self.calls_left is None else self._counted(call, gone)
+        self.call = call if self.calls_left is None else self._counted(call, gone)
 
     def _weak(self, handler: Handler, lost: Callable[[Registration], None]) -> Callable[[Any], Any]:
         def forget(_: object) -> None:
             lost(self)
 
+        if isinstance(handler, BuiltinMethodType) and not isinstance(handler.__self__, ModuleType):
+            # Every look-up makes a new one: it would be gone at once, and WeakMethod cannot follow its object.
+            raise HandlerNotCallable(
+                handler, "a method of a built-in type cannot be followed weakly; register it without use_weakref"
+            )
         try:
             reference = WeakMethod(handler, forget) if isinstance(handler, MethodType) else ref(handler, forget)
         except TypeError:
@@ -179,8 +139,8 @@ class Registration:
         return call
 
     def alive(self) -> bool:
-        """Whether it can still be called."""
-        return self.call is not removed and (self.reference is None or self.reference() is not None)
+        """See :meth:`Step.alive`."""
+        return super().alive() and (self.reference is None or self.reference() is not None)
 
     def view(self) -> HandlerView:
         """Its public form."""
@@ -198,18 +158,3 @@ class Registration:
             use_weakref=self.reference is not None,
             running=len(self.running),
         )
-
-
-def name_of(handler: Any) -> str:
-    """The name a callable goes by: of its function, of the function behind a partial, or of its class."""
-    while not hasattr(handler, "__name__") and hasattr(handler, "func"):
-        handler = handler.func
-    return str(getattr(handler, "__name__", type(handler).__name__))
-
-
-def qualified_name_of(handler: Any) -> str:
-    """Module and qualified name of a callable, for messages."""
-    while not hasattr(handler, "__qualname__") and hasattr(handler, "func"):
-        handler = handler.func
-    named = handler if hasattr(handler, "__qualname__") else type(handler)
-    return f"{getattr(named, '__module__', None) or '?'}.{named.__qualname__}"

@@ -11,7 +11,8 @@ from ..errors import OrderingError
 from ..matching import EqualityIndex
 from ._order import ordered
 from ._plan import Plan, in_start_order
-from ._registration import HandlerID, Registration, removed
+from ._registration import Registration
+from ._step import HandlerID, removed
 
 #: Plans kept, and look-ups kept that lead to them.  Past it they are forgotten together: counting uses would cost more than
 #: making them anew.

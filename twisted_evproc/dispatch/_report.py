@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from ..errors import FiringTooDeep
 
 if TYPE_CHECKING:
-    from ._registration import Registration
+    from ._step import Step
 
 _LOG = Logger(namespace="twisted_evproc.dispatch")
 
@@ -37,7 +37,7 @@ class Report:
             except Exception:
                 _LOG.failure("observer {observer!r} failed in {method}()", observer=observer, method=method)
 
-    def handler_failed(self, step: Registration, event: Any, failure: Failure) -> None:
+    def handler_failed(self, step: Step, event: Any, failure: Failure) -> None:
         """A handler's failure, under a policy that logs it, or so late that nobody else hears of it."""
         _LOG.failure(
             "handler {handler} in phase {phase!r} of {dispatcher!r} failed for event {event!r}",
@@ -49,7 +49,7 @@ class Report:
             event=event,
         )
 
-    def handler_abandoned(self, step: Registration, event: Any) -> None:
+    def handler_abandoned(self, step: Step, event: Any) -> None:
         """A handler whose time is up swallows that it was cancelled."""
         self.abandoned += 1
         _LOG.error(
@@ -63,7 +63,7 @@ class Report:
             event=event,
         )
 
-    def matcher_failed(self, step: Registration, details: Mapping[str, Any]) -> None:
+    def matcher_failed(self, step: Step, details: Mapping[str, Any]) -> None:
         """The exception being handled came out of a matcher."""
         _LOG.failure(
             "a matcher of handler {handler} in phase {phase!r} of {dispatcher!r} failed for {details!r}: "

@@ -35,12 +35,12 @@ def unsettled(found: Any) -> bool:
 _UNSETTLED_CLASSES = (Deferred, Failure)
 
 
-def settle(returned: Any) -> Any:
+def settle(returned: Any, context: Context | None = None) -> Any:
     """
     What is there already of what a handler returned.
 
-    :return: a plain value, a Failure, or a Deferred that has not fired.  A coroutine has run as far as it could, in a context of
-        its own.
+    :param context: in which a coroutine runs, now and later; ``None`` for a fresh copy of the current one.
+    :return: a plain value, a Failure, or a Deferred that has not fired.  A coroutine has run as far as it could.
     """
     kind = type(returned)
     if kind is Deferred:
@@ -48,7 +48,8 @@ def settle(returned: Any) -> Any:
             return returned.result
         return peek(returned)
     if kind is types.CoroutineType:
-        context = copy_context()
+        if context is None:
+            context = copy_context()
         try:
             awaited = context.run(returned.send, None)
         except StopIteration as stop:
@@ -62,7 +63,7 @@ def settle(returned: Any) -> Any:
         return peek(returned)
     if isinstance(returned, Coroutine):
         # a compiled one, say: wrapped in one of our own kind
-        return settle(_wrapped(returned))
+        return settle(_wrapped(returned), context)
     return returned
 
 
