@@ -118,7 +118,8 @@ class IEventDispatcher(Interface):
         Remove a handler: it is not called any more, not even by firings under way.
 
         :return: fires with ``None`` once no call of the handler is running (at once where none is); a call that itself removes
-            the handler, or waits for something that does, is not waited for.  Fails with
+            the handler, or waits for something that does, is not waited for, nor is one that was abandoned because it went on
+            after its time-out.  Fails with
             :class:`~twisted_evproc.errors.UnknownHandler` (a ``LookupError``) for an ID that is not registered.
         """
 
