@@ -21,6 +21,7 @@ from .dispatch import (
 from .errors import StopProcessing
 from .interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
 from .matching import ANY, between, glob, none_of, one_of, present, regex, satisfies
+from .processing import Event, Processor, required_by, requires, want
 
 __all__ = [
     "ABORT",
@@ -29,6 +30,7 @@ __all__ = [
     "LOG",
     "RAISE",
     "EventDispatcher",
+    "Event",
     "Explanation",
     "FailurePolicy",
     "HandlerID",
@@ -38,6 +40,7 @@ __all__ = [
     "IDispatchObserver",
     "IEventDispatcher",
     "Outcome",
+    "Processor",
     "StopProcessing",
     "Verdict",
     "between",
@@ -46,5 +49,8 @@ __all__ = [
     "one_of",
     "present",
     "regex",
+    "required_by",
+    "requires",
     "satisfies",
+    "want",
 ]

@@ -19,6 +19,10 @@ The tree (a class also derives from the builtin in brackets)::
     │   ├── DispatcherOverloaded [RuntimeError]  too many firings wait
     │   ├── HandlerTimeout [TimeoutError]      a handler took longer than its time-out
     │   └── WaitTimeout [TimeoutError]         no matching event came in time
+    ├── EventException                         processing by name
+    │   ├── ProcessorReregisterException [ValueError]        a name that a handler has already
+    │   ├── IncompatibleRequirementsException [ValueError]   requirements that an event cannot meet
+    │   └── ChainTooLong [RuntimeError]        events that lead to events without end
     ├── HandlersFailed [ExceptionGroup]        several handlers failed under the RAISE policy
     └── ApplicationError [ValueError]          an application or event file the command cannot use
 
@@ -247,6 +251,55 @@ class WaitTimeout(FiringError, TimeoutError):
         super().__init__(f"no event matching {what} came within {seconds} s")
 
 
+class EventException(EvprocError):
+    """What can go wrong when events are processed by name."""
+
+
+class ProcessorReregisterException(EventException, ValueError):
+    """
+    A name that a handler has already.
+
+    :ivar name: the name.
+    """
+
+    def __init__(self, name: str, known: str) -> None:
+        self.name = name
+        super().__init__(
+            f"a handler named {name!r} is registered already ({known}); register the new one under another name, "
+            f"with register(function, name=...)"
+        )
+
+
+class IncompatibleRequirementsException(EventException, ValueError):
+    """
+    Requirements that an event cannot meet.
+
+    :ivar chain: names of handlers, each requiring the next; the last is the one that is not there, does not want the event, or
+        closes a cycle.
+    :ivar event_name: the name of the event.
+    """
+
+    def __init__(self, chain: Sequence[str], event_name: str, problem: str) -> None:
+        self.chain = tuple(chain)
+        self.event_name = event_name
+        super().__init__(f"event {event_name!r}: {' requires '.join(map(repr, self.chain))}, {problem}")
+
+
+class ChainTooLong(EventException, RuntimeError):
+    """
+    More events came out of one than a processor allows.
+
+    :ivar limit: how many it allows.
+    """
+
+    def __init__(self, limit: int, event: object) -> None:
+        self.limit = limit
+        super().__init__(
+            f"more than {limit} events came out of one, the last being {event!r}: a handler returns, directly or through "
+            f"others, events like the one it handles.  Break the circle, or raise max_chained_events."
+        )
+
+
 class HandlersFailed(EvprocError, ExceptionGroup):
     """
     Several handlers of one firing failed under the ``RAISE`` policy.
@@ -284,8 +337,10 @@ class ApplicationError(EvprocError, ValueError):
 
 __all__ = [
     "ApplicationError",
+    "ChainTooLong",
     "ConfigurationError",
     "DispatcherOverloaded",
+    "EventException",
     "EvprocError",
     "FilterError",
     "FiringError",
@@ -293,10 +348,12 @@ __all__ = [
     "HandlerNotCallable",
     "HandlerTimeout",
     "HandlersFailed",
+    "IncompatibleRequirementsException",
     "KeywordInUse",
     "KeywordNotAllowed",
     "KeywordReserved",
     "OrderingError",
+    "ProcessorReregisterException",
     "RequirementCycle",
     "StopProcessing",
     "UnknownHandler",

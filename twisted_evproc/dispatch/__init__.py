@@ -6,12 +6,17 @@ Registrations, their order, the plan made of them, the firing that runs it, and 
 
 from ._dispatcher import EventDispatcher
 from ._explain import Explanation, Verdict
+from ._order import ordered
 from ._outcome import HandlerResult, Outcome
+from ._plan import Plan
 from ._policy import ABORT, COLLECT, LOG, RAISE, FailurePolicy
 from ._registration import HandlerView
-from ._step import HandlerID
+from ._runner import Runner
+from ._settle import peek, settle, watch
+from ._step import HandlerID, Step, handler_name, qualified_name_of
 
 __all__ = [
+    # for users
     "ABORT",
     "COLLECT",
     "LOG",
@@ -24,4 +29,14 @@ __all__ = [
     "HandlerView",
     "Outcome",
     "Verdict",
+    # for the packages that run handlers in their own way
+    "Plan",
+    "Runner",
+    "Step",
+    "handler_name",
+    "ordered",
+    "peek",
+    "qualified_name_of",
+    "settle",
+    "watch",
 ]

@@ -410,7 +410,7 @@ class Firing:
         error: BaseException = failure.value  # type: ignore[assignment]  # None only for failures without an exception
         if isinstance(error, StopProcessing):
             self._ending = self._ending or f"handler {step.name!r} stopped the firing"
-            return Stopped(error.retval)
+            return Stopped(error.retval, error.has_retval)
         if not isinstance(error, Exception):
             raise error
         action = self.host.policy.action_for(error)

@@ -54,9 +54,13 @@ class Skipped:
 
 @attrs.frozen
 class Stopped:
-    """In place of a value: the handler raised ``StopProcessing`` with this value."""
+    """In place of a value: the handler raised ``StopProcessing`` with this value, or, not ``given``, with none."""
 
     retval: Any
+    given: bool = True
+
+
+_NOT_RETURNED = frozenset({Failed, Skipped, Stopped})
 
 
 def result_of(step: Step, value: Any) -> HandlerResult:
@@ -101,8 +105,8 @@ class Outcome:
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """What the handlers that did not fail returned, in the order they were started."""
-        return tuple(result.value for result in self.results if not result.skipped and result.failure is None)
+        """What the handlers that returned have returned, in the order they were started."""
+        return tuple(value for value in self._kept() if type(value) not in _NOT_RETURNED)
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -123,6 +127,11 @@ class Outcome:
     def value(self) -> Any:
         """The value given to the first ``StopProcessing``, otherwise ``None``."""
         return next((value.retval for value in self._kept() if type(value) is Stopped), None)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a value was given to the first ``StopProcessing``, be it ``None``."""
+        return next((value.given for value in self._kept() if type(value) is Stopped), False)
 
     def _kept(self) -> tuple[Any, ...]:
         return (None,) * len(self._steps) if self._values is None else self._values

@@ -1,0 +1,368 @@
+"""Processing by name, as its predecessor documents it, and without its defects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from twisted_evproc import Event, Processor, StopProcessing, required_by, requires, want
+from twisted_evproc.errors import (
+    ChainTooLong,
+    ConfigurationError,
+    EventException,
+    HandlerNotCallable,
+    IncompatibleRequirementsException,
+    ProcessorReregisterException,
+)
+from twisted_evproc.matching import Gt
+
+
+class Named(Event):
+    """An event with a name, and what else it is given."""
+
+    def __init__(self, name: str, ctxt: Any = None, **more: Any) -> None:
+        super().__init__(ctxt)
+        self._name = name
+        self.__dict__.update(more)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+
+def now(deferred: Deferred[Any]) -> Any:
+    """The result of what has to have fired."""
+    found: list[Any] = []
+    deferred.addBoth(found.append)
+    assert found, "it has not fired"
+    if isinstance(found[0], Failure):
+        found[0].raiseException()
+    return found[0]
+
+
+class Log(list[str]):
+    """Makes handlers that say when they were called."""
+
+    def handler(self, name: str, returned: Any = None, *decorators: Callable[[Any], Any]) -> Callable[[Processor, Event], Any]:
+        def call(processor: Processor, event: Event) -> Any:
+            self.append(f"{name}:{event.name}")
+            return returned
+
+        call.__name__ = name
+        for decorator in decorators:
+            decorator(call)
+        return call
+
+
+@pytest.fixture
+def processor() -> Processor:
+    return Processor()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+class TestWant:
+    def test_without_it_a_handler_hears_every_event(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("all"))
+        for name in ("ev1", "ev2"):
+            assert now(processor.process(Named(name))) is None
+        assert log == ["all:ev1", "all:ev2"]
+
+    def test_names_are_alternatives_and_filters_add_to_them_and_decorators_are_alternatives(
+        self, processor: Processor, log: Log
+    ) -> None:
+        @want("ev1", "ev2")
+        @want("ev3", lambda event: event.resource == "resource")
+        def handler(processor: Processor, event: Event) -> None:
+            log.append(event.name)
+
+        processor.register(handler)
+        for event in (
+            Named("ev1"),
+            Named("ev2"),
+            Named("ev3", resource="resource"),
+            Named("ev3", resource="other"),
+            Named("ev4"),
+        ):
+            now(processor.process(event))
+        assert log == ["ev1", "ev2", "ev3"]
+
+    def test_it_takes_filters_and_mappings_over_the_event(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("big", None, want(Gt("size", 10))))
+        processor.register(log.handler("red", None, want({"colour": "red", "owner.name": "ada"})))
+        owner = Named("owner")
+        now(processor.process(Named("box", size=11, colour="blue")))
+        now(processor.process(Named("box", size=1, colour="red", owner={"name": "ada"})))
+        now(processor.process(Named("box", size=1, colour="red", owner=owner)))
+        assert log == ["big:box", "red:box"]
+
+    @pytest.mark.parametrize("wrong", [(), (5,), ("ev", None)])
+    def test_what_it_does_not_take_is_refused_at_once(self, wrong: Any) -> None:
+        with pytest.raises(ConfigurationError):
+            want(*wrong)
+
+    def test_a_decorator_without_its_arguments_is_noticed(self, processor: Processor) -> None:
+        @want  # type: ignore[arg-type]  # the mistake
+        def handler(processor: Processor, event: Event) -> None:
+            pass
+
+        with pytest.raises(HandlerNotCallable, match=r"@want\(\.\.\.\)"):
+            processor.register(handler)
+
+    def test_a_failing_filter_fails_the_processing(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("h", None, want("ev", lambda event: event.nothing)))
+        with pytest.raises(AttributeError):
+            now(processor.process(Named("ev")))
+
+    def test_the_function_comes_back_unchanged(self, log: Log) -> None:
+        function = log.handler("h")
+        assert want("a")(requires("b")(required_by("c")(function))) is function
+
+
+class TestOrder:
+    def test_requirements_come_first_otherwise_in_order_of_registration(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run", None, requires("prepare")))
+        processor.register(log.handler("other"))
+        processor.register(log.handler("prepare"))
+        processor.register(log.handler("auxiliary", None, requires("prepare"), required_by("run")))
+        now(processor.process(Named("ev")))
+        assert log == ["other:ev", "prepare:ev", "auxiliary:ev", "run:ev"]
+
+    def test_a_missing_one_is_named_with_the_chain_that_leads_to_it(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run", None, requires("prepare")))
+        processor.register(log.handler("prepare", None, requires("connect")))
+        with pytest.raises(IncompatibleRequirementsException) as caught:
+            now(processor.process(Named("ev")))
+        assert caught.value.chain == ("run", "prepare", "connect")
+        assert str(caught.value) == "event 'ev': 'run' requires 'prepare' requires 'connect', which is not registered"
+        assert log == []
+
+    def test_one_that_does_not_want_the_event_is_named(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run", None, requires("prepare")))
+        processor.register(log.handler("prepare", None, want("other")))
+        with pytest.raises(IncompatibleRequirementsException, match="'run' requires 'prepare', which does not want it"):
+            now(processor.process(Named("ev")))
+        now(processor.process(Named("other")))
+        assert log == ["prepare:other", "run:other"]
+
+    def test_one_required_by_another_has_to_want_what_that_wants(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run"))
+        processor.register(log.handler("prepare", None, want("other"), required_by("run", "unknown")))
+        with pytest.raises(IncompatibleRequirementsException, match="'run' requires 'prepare', which does not want it"):
+            now(processor.process(Named("ev")))
+        now(processor.process(Named("other")))
+        assert log == ["prepare:other", "run:other"]
+
+    def test_a_cycle_is_spelt_out(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("a", None, requires("b")))
+        processor.register(log.handler("b", None, requires("a")))
+        with pytest.raises(IncompatibleRequirementsException) as caught:
+            now(processor.process(Named("ev")))
+        assert caught.value.chain == ("a", "b", "a")
+
+
+class TestRegister:
+    def test_a_name_is_taken_once(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("h"))
+        processor.register(log.handler("h"), name="another")
+        with pytest.raises(ProcessorReregisterException, match="'h'"):
+            processor.register(log.handler("h"))
+        now(processor.process(Named("ev")))
+        assert log == ["h:ev", "h:ev"]
+
+    def test_it_takes_functions_only(self, processor: Processor) -> None:
+        with pytest.raises(HandlerNotCallable):
+            processor.register("handler")  # type: ignore[type-var]  # the mistake
+
+    def test_handlers_are_called_with_the_processor_and_the_event(self, processor: Processor) -> None:
+        seen: list[Any] = []
+        processor.register(lambda *arguments: seen.extend(arguments), name="h")
+        event = Named("ev", ctxt="context")
+        now(processor.process(event))
+        assert seen == [processor, event]
+        assert event.ctxt == "context"
+
+    def test_a_handler_registered_later_is_heard_of(self, processor: Processor, log: Log) -> None:
+        for name in ("first", "second"):
+            processor.register(log.handler(name))
+            now(processor.process(Named("ev")))
+        assert log == ["first:ev", "first:ev", "second:ev"]
+
+
+class TestAsynchronous:
+    def test_each_handler_is_waited_for_before_the_next(self, processor: Processor, log: Log) -> None:
+        waiting: Deferred[None] = Deferred()
+
+        async def first(processor: Processor, event: Event) -> list[Event]:
+            await waiting
+            log.append("first")
+            return [Named("chained")] if event.name == "ev" else []
+
+        processor.register(first)
+        processor.register(log.handler("second", succeed(None)))
+        processing = processor.process(Named("ev"))
+        assert log == []
+        waiting.callback(None)
+        assert now(processing) is None
+        assert log == ["first", "second:ev", "first", "second:chained"]
+
+    def test_a_handlers_exception_fails_the_processing_and_nothing_runs_behind_it(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("first", [Named("chained")]))
+        processor.register(lambda processor, event: fail(OSError("disk")), name="failing")
+        processor.register(log.handler("last"))
+        with pytest.raises(OSError, match="disk"):
+            now(processor.process(Named("ev")))
+        assert log == ["first:ev"]
+
+    def test_cancelling_reaches_the_handler_that_runs(self, processor: Processor, log: Log) -> None:
+        processor.register(lambda processor, event: Deferred(lambda _: log.append("cancelled")), name="waits")
+        processor.register(log.handler("next"))
+        processing = processor.process(Named("ev"))
+        processing.cancel()
+        with pytest.raises(CancelledError):
+            now(processing)
+        assert log == ["cancelled"]
+
+    def test_system_exit_passes(self, processor: Processor) -> None:
+        def leave(processor: Processor, event: Event) -> None:
+            raise SystemExit(3)
+
+        processor.register(leave)
+        with pytest.raises(SystemExit):
+            processor.process(Named("ev"))
+
+
+class TestChains:
+    def test_returned_events_are_processed_first_in_first_out(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("a", [Named("b1"), Named("b2")], want("a")))
+        processor.register(log.handler("more", (Named("a3") for _ in range(1)), want("a")))
+        processor.register(log.handler("b1", [Named("c")], want("b1")))
+        processor.register(log.handler("rest", None, want("b2", "c", "a3")))
+        now(processor.process(Named("a")))
+        assert log == ["a:a", "more:a", "b1:b1", "rest:b2", "rest:a3", "rest:c"]
+
+    def test_they_are_bounded(self, log: Log) -> None:
+        processor = Processor(max_chained_events=3)
+        processor.register(lambda processor, event: [log.append(event.name), Named("ev")][1:], name="endless")
+        with pytest.raises(ChainTooLong, match="more than 3 events") as caught:
+            now(processor.process(Named("ev")))
+        assert caught.value.limit == 3
+        assert len(log) == 4
+
+    def test_long_ones_do_not_nest(self) -> None:
+        processor = Processor()
+
+        def count_down(processor: Processor, event: Any) -> Iterator[Event]:
+            if event.left:
+                yield Named("ev", left=event.left - 1)
+
+        processor.register(count_down)
+        assert now(processor.process(Named("ev", left=5_000))) is None
+
+    @pytest.mark.parametrize("wrong", [5, ["not an event"], "text", Named("alone")])
+    def test_what_is_no_iterable_of_events_is_named_with_its_handler(self, processor: Processor, wrong: Any) -> None:
+        processor.register(lambda processor, event: wrong, name="confused")
+        with pytest.raises(EventException, match="handler 'confused' returned"):
+            now(processor.process(Named("ev")))
+
+    def test_only_events_are_processed(self, processor: Processor) -> None:
+        with pytest.raises(EventException, match="derive its class"):
+            processor.process("ev")  # type: ignore[arg-type]  # the mistake
+
+
+class TestStopProcessing:
+    @pytest.fixture
+    def stopping(self, processor: Processor, log: Log) -> Callable[..., Processor]:
+        def make(*value: Any) -> Processor:
+            def stop(processor: Processor, event: Event) -> None:
+                raise StopProcessing(*value)
+
+            processor.register(log.handler("first", [Named("chained")], want("ev")))
+            processor.register(want("ev")(stop), name="stop")
+            processor.register(log.handler("last"))
+            return processor
+
+        return make
+
+    def test_without_a_value_what_was_returned_before_is_still_processed(self, stopping: Any, log: Log) -> None:
+        assert now(stopping().process(Named("ev"))) is None
+        assert log == ["first:ev", "last:chained"]
+
+    @pytest.mark.parametrize("value", [None, 0, "value", [1]])
+    def test_with_a_value_it_is_given_at_once_and_the_rest_is_dropped(self, stopping: Any, log: Log, value: Any) -> None:
+        assert now(stopping(value).process(Named("ev"))) == value
+        assert log == ["first:ev"]
+
+
+class TestEvent:
+    def test_it_is_abstract(self) -> None:
+        with pytest.raises(TypeError):
+            Event()  # type: ignore[abstract]  # that it cannot be made is the test
+
+    def test_namespaces_are_made_when_first_used_and_kept(self) -> None:
+        event = Named("ev")
+        event.proc.tests.args = (1, 2)
+        assert event.proc.tests.args == (1, 2)
+        assert getattr(event.proc.tests, "auxiliary", []) == []
+        assert vars(event.proc.others) == {}
+        del event.proc.tests.args
+        assert not hasattr(event.proc.tests, "args")
+        assert repr(event.proc) == "<proc: tests, others>"
+
+    def test_what_is_missing_is_named_with_what_is_there(self) -> None:
+        event = Named("ev")
+        event.proc.tests.args = ()
+        with pytest.raises(AttributeError, match=r"no handler has set proc\.tests\.kwargs; there is: args"):
+            _ = event.proc.tests.kwargs
+
+    def test_namespaces_cannot_be_assigned_nor_deleted(self) -> None:
+        event = Named("ev")
+        with pytest.raises(AttributeError, match="cannot be assigned"):
+            event.proc.tests = 5
+        with pytest.raises(AttributeError, match="cannot be deleted"):
+            del event.proc.tests
+
+    def test_names_with_a_leading_underscore_are_refused(self) -> None:
+        event = Named("ev")
+        with pytest.raises(AttributeError, match="underscore"):
+            _ = event.proc._tests
+        with pytest.raises(AttributeError, match="underscore"):
+            event.proc.tests._args = ()
+
+    def test_two_events_share_nothing_and_a_subclass_need_not_call_us(self) -> None:
+        class Careless(Event):
+            name = "careless"
+
+            def __init__(self) -> None:
+                pass
+
+        first, second = Careless(), Careless()
+        first.proc.tests.args = 1
+        assert not hasattr(second.proc.tests, "args")
+        assert first.ctxt is None
+
+
+class TestExplain:
+    def test_it_tells_the_order_and_what_rules_out(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run", None, requires("prepare"), want("ev")))
+        processor.register(log.handler("prepare"))
+        processor.register(log.handler("other", None, want("x", "y")))
+        verdicts = processor.explain(Named("ev")).verdicts
+        assert [(verdict.name, verdict.position, verdict.reason) for verdict in verdicts] == [
+            ("prepare", 1, ""),
+            ("run", 2, "after prepare"),
+            ("other", None, "wants 'x', 'y'"),
+        ]
+        assert log == []
+
+    def test_handlers_are_listed(self, processor: Processor, log: Log) -> None:
+        processor.register(log.handler("run", None, requires("prepare"), want("ev")))
+        (view,) = processor.handlers()
+        assert (view.name, dict(view.match_spec), view.requires) == ("run", {"wants": "'ev'"}, ("prepare",))
