@@ -21,15 +21,33 @@ from .dispatch import (
 from .errors import StopProcessing
 from .interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
 from .matching import ANY, between, glob, none_of, one_of, present, regex, satisfies
-from .processing import Event, Processor, required_by, requires, want
+from .processing import (
+    ALL_MATCHES,
+    FIRST_MATCH,
+    NO_MATCHES,
+    NO_MATCHES_STRICT,
+    Depends,
+    Event,
+    EventProcessor,
+    Processor,
+    required_by,
+    requires,
+    want,
+)
 
 __all__ = [
     "ABORT",
+    "ALL_MATCHES",
     "ANY",
     "COLLECT",
+    "FIRST_MATCH",
     "LOG",
+    "NO_MATCHES",
+    "NO_MATCHES_STRICT",
     "RAISE",
     "EventDispatcher",
+    "EventProcessor",
+    "Depends",
     "Event",
     "Explanation",
     "FailurePolicy",

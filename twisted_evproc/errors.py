@@ -10,9 +10,8 @@ The tree (a class also derives from the builtin in brackets)::
     │   ├── KeywordInUse                       a keyword that cannot be disallowed yet
     │   ├── UnknownPhase                       a phase the dispatcher does not have
     │   ├── HandlerNotCallable [TypeError]     a handler that cannot be called or weakly referenced
-    │   ├── OrderingError                      a requirement that can never be met
-    │   │   └── RequirementCycle               requirements that form a cycle, spelt out
-    │   └── FilterError                        a filter, path or matcher that makes no sense
+    │   └── OrderingError                      a requirement that can never be met
+    │       └── RequirementCycle               requirements that form a cycle, spelt out
     ├── UnknownHandler [LookupError]           an ID that is not (or no longer) registered
     ├── FiringError
     │   ├── FiringTooDeep [RecursionError]     synchronous firings nested too deeply
@@ -23,6 +22,11 @@ The tree (a class also derives from the builtin in brackets)::
     │   ├── ProcessorReregisterException [ValueError]        a name that a handler has already
     │   ├── IncompatibleRequirementsException [ValueError]   requirements that an event cannot meet
     │   └── ChainTooLong [RuntimeError]        events that lead to events without end
+    ├── EventProcessorError                    processing by content
+    │   ├── FilterError [ConfigurationError]   a filter, path or matcher that makes no sense
+    │   ├── DecorationError [ValueError]       a processor that cannot be registered like that
+    │   ├── DependencyError [LookupError]      a parameter for which there is no value
+    │   └── InvocationError [LookupError]      an event for which there is no processor
     ├── HandlersFailed [ExceptionGroup]        several handlers failed under the RAISE policy
     └── ApplicationError [ValueError]          an application or event file the command cannot use
 
@@ -170,7 +174,23 @@ class RequirementCycle(OrderingError):
         super().__init__("requirements form a cycle: " + " requires ".join(map(repr, chain)) + ".  Drop one of them.", chain)
 
 
-class FilterError(ConfigurationError):
+class EventProcessorError(EvprocError):
+    """What can go wrong when events are processed by content."""
+
+
+class DecorationError(EventProcessorError, ValueError):
+    """A processor or a factory that cannot be registered like that."""
+
+
+class DependencyError(EventProcessorError, LookupError):
+    """A parameter for which there is no value, or none that will do; where a check failed, its exception is the cause."""
+
+
+class InvocationError(EventProcessorError, LookupError):
+    """An event for which there is no processor, or, under ``NO_MATCHES_STRICT``, more than one."""
+
+
+class FilterError(EventProcessorError, ConfigurationError):
     """A filter, path or matcher that makes no sense."""
 
 
@@ -339,8 +359,11 @@ __all__ = [
     "ApplicationError",
     "ChainTooLong",
     "ConfigurationError",
+    "DecorationError",
+    "DependencyError",
     "DispatcherOverloaded",
     "EventException",
+    "EventProcessorError",
     "EvprocError",
     "FilterError",
     "FiringError",
@@ -349,6 +372,7 @@ __all__ = [
     "HandlerTimeout",
     "HandlersFailed",
     "IncompatibleRequirementsException",
+    "InvocationError",
     "KeywordInUse",
     "KeywordNotAllowed",
     "KeywordReserved",

@@ -43,7 +43,8 @@ def listings(tmp_path: Path) -> Path:
 
 def test_there_are_listings() -> None:
     assert len(sessions()) >= 10
-    assert {caption for _, caption, _ in blocks() if caption} == {"shop.py", "orders.jsonl", "deliveries.py", "countdown.py"}
+    captions = {caption for _, caption, _ in blocks() if caption}
+    assert captions == {"shop.py", "orders.jsonl", "deliveries.py", "uploads.py", "countdown.py"}
 
 
 @pytest.mark.parametrize(("command", "wanted"), sessions())

@@ -105,3 +105,19 @@ def test_a_keyword_that_is_allowed_later_and_disallowed_again() -> None:
     dispatcher.disallow_match_spec_keywords("group")
     with pytest.raises(TypeError, match="'group'"):
         dispatcher.fire_event(1, role="user", group="x")
+
+
+def test_a_required_handler_that_its_filter_rules_out_does_not_move_the_one_that_requires_it() -> None:
+    dispatcher = EventDispatcher(())
+    called: list[str] = []
+    dispatcher.add_event_handler(lambda event: called.append("a"), "during", handler_name="a", requires="c")
+    dispatcher.add_event_handler(lambda event: called.append("b"), "during", handler_name="b")
+    dispatcher.add_event_handler(
+        lambda event: called.append("c"), "during", handler_name="c", where=lambda event: event == "all three"
+    )
+    dispatcher.start()
+    dispatcher.fire_event("two of them")
+    dispatcher.fire_event("all three")
+    assert called == ["a", "b", "b", "c", "a"]
+    for event, order in (("two of them", "ab"), ("all three", "bca")):
+        assert "".join(verdict.name for verdict in dispatcher.explain(event).verdicts if verdict.runs) == order

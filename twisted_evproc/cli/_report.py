@@ -84,7 +84,7 @@ class TextReport:
             # Whoever stops the firing makes all others skipped for the same reason: they are counted, not listed.
             shown = [result for result in results if not (outcome.stopped and result.skipped)]
             parts = [
-                f"{self._output.colour(phase, 'cyan')}: {', '.join(map(self._result, group))}"
+                (f"{self._output.colour(phase, 'cyan')}: " if phase else "") + ", ".join(map(self._result, group))
                 for phase, group in groupby(shown, key=lambda result: result.phase)
             ]
             if outcome.stopped:

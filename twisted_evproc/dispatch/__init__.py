@@ -9,7 +9,7 @@ from ._explain import Explanation, Verdict
 from ._order import ordered
 from ._outcome import HandlerResult, Outcome
 from ._plan import Plan
-from ._policy import ABORT, COLLECT, LOG, RAISE, FailurePolicy
+from ._policy import ABORT, COLLECT, LOG, RAISE, Action, FailurePolicy, check_policy
 from ._registration import HandlerView
 from ._runner import Runner
 from ._settle import peek, settle, watch
@@ -30,9 +30,11 @@ __all__ = [
     "Outcome",
     "Verdict",
     # for the packages that run handlers in their own way
+    "Action",
     "Plan",
     "Runner",
     "Step",
+    "check_policy",
     "handler_name",
     "ordered",
     "peek",

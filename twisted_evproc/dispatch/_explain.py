@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from ..matching import MISSING, detail
+from ._plan import in_start_order
 from ._registration import Registration
 from ._registry import Registry
 from ._step import HandlerID
@@ -51,8 +52,8 @@ class Explanation:
     def text(self) -> str:
         """A table for people, one line a handler."""
         count = sum(verdict.runs for verdict in self.verdicts)
-        shown = ", ".join(f"{keyword}={value!r}" for keyword, value in self.details.items()) or "no details"
-        lines = [f"{count} of {len(self.verdicts)} handlers run for {shown}"]
+        shown = ", ".join(f"{keyword}={value!r}" for keyword, value in self.details.items())
+        lines = [f"{count} of {len(self.verdicts)} handlers run" + (f" for {shown}" if shown else "")]
         if self.verdicts:
             rows = [("", "phase", "handler", "why")]
             rows.extend((str(verdict.position or "-"), verdict.phase, verdict.name, verdict.reason) for verdict in self.verdicts)
@@ -70,7 +71,6 @@ def explain(registry: Registry, event: Any, details: Mapping[str, Any]) -> Expla
 
     :param event: ``None`` where there is none to look at: ``where`` is reported then, not asked.
     """
-    matching = registry.matching(details)
     reasons: dict[Registration, str] = {}
     for step in registry:
         keyword = step.spec.mismatch(details)
@@ -82,7 +82,7 @@ def explain(registry: Registry, event: Any, details: Mapping[str, Any]) -> Expla
             reason = _where(step, event)
             if reason:
                 reasons[step] = reason
-    running = [step for step in matching if step not in reasons]
+    running = in_start_order([step for step in registry if step not in reasons])
     names = {step.name for step in running}
     verdicts = [_verdict(step, position, _conditions(step, event, running, names)) for position, step in enumerate(running, 1)]
     verdicts.extend(_verdict(step, None, reasons[step]) for step in registry if step in reasons)

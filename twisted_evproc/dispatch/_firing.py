@@ -417,7 +417,7 @@ class Firing:
         if action in (Action.LOG, Action.ABORT):
             self.host.report.handler_failed(step, self.event, failure)
         if action in (Action.ABORT, Action.RAISE):
-            self._abort = self._abort or f"handler {step.name!r} failed in phase {step.phase!r}"
+            self._abort = self._abort or f"handler {step.name!r} failed" + (f" in phase {step.phase!r}" if step.phase else "")
         if action is Action.RAISE:
             self._raised[call.position] = failure
         return Failed(failure, called)

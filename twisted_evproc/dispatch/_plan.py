@@ -66,7 +66,8 @@ class Plan:
         if plan is None:
             if len(self._narrowed) >= MAX_NARROWED:
                 self._narrowed.clear()
-            plan = self._narrowed[key] = Plan(chosen)
+            # Without those it had to wait for, a handler may stand elsewhere.
+            plan = self._narrowed[key] = Plan(in_start_order(chosen))
         return plan, failed
 
 

@@ -51,6 +51,10 @@ class FailurePolicy:
             return self.action
         return self.otherwise.action_for(error)
 
+    def may(self, action: Action) -> bool:
+        """Whether some exception would lead to this."""
+        return self.action is action or (self.otherwise is not None and self.otherwise.may(action))
+
     def __repr__(self) -> str:
         if self.otherwise is None:
             return self.action.name

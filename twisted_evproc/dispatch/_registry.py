@@ -98,10 +98,6 @@ class Registry:
         self.keywords -= Counter(step.spec.keywords)
         self._ordered -= bool(step.requires or step.required_by)
 
-    def matching(self, details: Mapping[str, Any]) -> list[Registration]:
-        """The handlers whose match-spec matches, in start order."""
-        return in_start_order(self._found(details))
-
     def _found(self, details: Mapping[str, Any]) -> list[Registration]:
         return [
             step

@@ -40,8 +40,9 @@ class Report:
     def handler_failed(self, step: Step, event: Any, failure: Failure) -> None:
         """A handler's failure, under a policy that logs it, or so late that nobody else hears of it."""
         _LOG.failure(
-            "handler {handler} in phase {phase!r} of {dispatcher!r} failed for event {event!r}",
+            "handler {title} of {dispatcher!r} failed for event {event!r}",
             failure,
+            title=step.title,
             handler=step.qualified_name,
             handler_name=step.name,
             phase=step.phase,
@@ -53,8 +54,9 @@ class Report:
         """A handler whose time is up swallows that it was cancelled."""
         self.abandoned += 1
         _LOG.error(
-            "handler {handler} in phase {phase!r} of {dispatcher!r} ignores that it was cancelled after {seconds} s, "
+            "handler {title} of {dispatcher!r} ignores that it was cancelled after {seconds} s, "
             "for event {event!r}: abandoned, the phase goes on without it",
+            title=step.title,
             handler=step.qualified_name,
             handler_name=step.name,
             phase=step.phase,
@@ -66,8 +68,9 @@ class Report:
     def matcher_failed(self, step: Step, details: Mapping[str, Any]) -> None:
         """The exception being handled came out of a matcher."""
         _LOG.failure(
-            "a matcher of handler {handler} in phase {phase!r} of {dispatcher!r} failed for {details!r}: "
+            "a matcher of handler {title} of {dispatcher!r} failed for {details!r}: "
             "the handler is not called",
+            title=step.title,
             handler=step.qualified_name,
             handler_name=step.name,
             phase=step.phase,

@@ -91,6 +91,11 @@ class Step:
         self.may_suspend: bool | None = None if not is_inline_callbacks(call) else True
         self.running: set[Call] = set()
 
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{self.qualified_name} in phase {self.phase!r}" if self.phase else self.qualified_name
+
     def alive(self) -> bool:
         """Whether it can still be called."""
         return self.call is not removed

@@ -1,4 +1,4 @@
-"""Prints the tables: ``python -m tests.benchmarks [--quick] [--json FILE]``."""
+"""Prints the tables: ``python -m benchmarks [--quick] [--json FILE]``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import attrs
 
-from . import dispatch
+from . import dispatch, processing
 from .harness import Row, table
 
 
 def main() -> None:
     """Time everything, print it, and keep it where asked."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller crowds: a first impression")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there, too")
     arguments = parser.parse_args()
@@ -30,6 +30,11 @@ def main() -> None:
     ]
     print(table("Dispatch", rows))
     print(dispatch.memory(details))
+    rows_by_name = [*processing.by_name(rounds)]
+    print(f"\n{table('Processing by name', rows_by_name)}")
+    rows_by_content = [*processing.by_content(rounds)]
+    print(f"\n{table('Processing by content', rows_by_content)}")
+    rows += [*rows_by_name, *rows_by_content]
     if arguments.json:
         arguments.json.write_text(json.dumps([{**attrs.asdict(row), "met": row.met} for row in rows], indent=2) + "\n")
 

@@ -1,5 +1,0 @@
-"""
-How fast it is, beside a plain loop and beside peers, in one run.
-
-``python -m tests.benchmarks`` prints the tables.  Nothing here is asserted, and pytest collects nothing of it.
-"""
