@@ -40,6 +40,11 @@ WANTED: dict[str, tuple[Any, Callable[[Any], bool]]] = {
 DETAILS = (None, 0, 1, 1.0, [1], "x1", "x2")
 
 
+def in_start_order(results: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Handlers that were started, as they are; then the skipped ones, whose place among the others nothing promises."""
+    return [one for one in results if one[1] != "skipped"] + sorted(one for one in results if one[1] == "skipped")
+
+
 @attrs.frozen
 class Script:
     """What a handler is registered with, and what it does when it is called."""
@@ -244,7 +249,9 @@ class Run:
             self.end("cancelled")
 
     def summary(self) -> Any:
-        results = [(one.number, "skipped" if result == "removed" else result) for one, result in self.results.items()]
+        results = in_start_order(
+            [(one.number, "skipped" if result == "removed" else result) for one, result in self.results.items()]
+        )
         failed = list(self.results.values()).count("failed")
         if self.oracle.policy != "RAISE" or not failed:
             return results
@@ -360,7 +367,7 @@ class Subject(World):
                 return "failed"
             return "skipped" if result.skipped else result.value or "done"
 
-        return [(self.ids.index(result.handler_id), word(result)) for result in outcome.results]
+        return in_start_order([(self.ids.index(result.handler_id), word(result)) for result in outcome.results])
 
 
 details = st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(DETAILS), max_size=2)
