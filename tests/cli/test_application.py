@@ -75,7 +75,7 @@ def test_an_unknown_attribute_names_what_there_is(folder: Path) -> None:
 
 def test_an_attribute_of_the_wrong_type_names_what_there_is(folder: Path) -> None:
     assert problem_of("shop.py:check") == (
-        "shop.py:check: has to be an EventDispatcher or Processor, not a function; it has shop.py:dispatcher."
+        "shop.py:check: has to be an EventDispatcher or EventProcessor or Processor, not a function; it has shop.py:dispatcher."
     )
     assert "not the class EventDispatcher" in problem_of("shop.py:EventDispatcher")
 
@@ -83,7 +83,7 @@ def test_an_attribute_of_the_wrong_type_names_what_there_is(folder: Path) -> Non
 def test_no_dispatcher(folder: Path) -> None:
     (folder / "empty.py").write_text("x = 1\n")
     problem = problem_of("empty.py")
-    assert problem.startswith("empty.py: has no EventDispatcher or Processor at its top level; make one there")
+    assert problem.startswith("empty.py: has no EventDispatcher or EventProcessor or Processor at its top level; make one there")
     assert "empty.py:attribute" in problem
 
 

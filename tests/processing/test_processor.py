@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +196,62 @@ class TestRegister:
             processor.register(log.handler(name))
             now(processor.process(Named("ev")))
         assert log == ["first:ev", "first:ev", "second:ev"]
+
+
+class TestEntryPoints:
+    @pytest.fixture
+    def install(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
+        """Puts a distribution on the path, as an installer would, with a module and entry points of the group app.handlers."""
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def install(name: str, source: str, points: str) -> None:
+            (tmp_path / f"{name}.py").write_text(source)
+            metadata = tmp_path / f"{name}-1.0.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            (metadata / "entry_points.txt").write_text(f"[app.handlers]\n{points}\n")
+            importlib.invalidate_caches()
+
+        return install
+
+    def test_handlers_of_several_distributions_are_registered_under_the_names_of_their_entry_points(
+        self, processor: Processor, install: Any
+    ) -> None:
+        install(
+            "application_of_a_test",
+            "from twisted_evproc import requires\n"
+            "def prepare(processor, event): event.proc.tests.args = [1]\n"
+            "@requires('test_prepare')\n"
+            "def run(processor, event): event.proc.tests.result = event.proc.tests.args\n",
+            "test_run = application_of_a_test:run\ntest_prepare = application_of_a_test:prepare",
+        )
+        install(
+            "plugin_of_a_test",
+            "from twisted_evproc import requires, required_by\n"
+            "@requires('test_prepare')\n"
+            "@required_by('test_run')\n"
+            "def auxiliary(processor, event): event.proc.tests.args.append(2)\n",
+            "test_auxiliary = plugin_of_a_test:auxiliary",
+        )
+        processor.load_from("app.handlers")
+        event = Named("ev")
+        now(processor.process(event))
+        assert event.proc.tests.result == [1, 2]
+
+    def test_one_that_cannot_be_loaded_is_named_and_none_is_registered(self, processor: Processor, install: Any) -> None:
+        install(
+            "broken_application_of_a_test",
+            "def fine(processor, event): pass\n",
+            "a = broken_application_of_a_test:fine\nb = broken_application_of_a_test:missing",
+        )
+        with pytest.raises(EventException, match="entry point 'b' of group 'app.handlers'") as caught:
+            processor.load_from("app.handlers")
+        assert isinstance(caught.value.__cause__, AttributeError)
+        assert processor.handlers() == ()
+
+    def test_a_group_that_nobody_fills_gives_no_handlers(self, processor: Processor) -> None:
+        processor.load_from("nobody.fills.this")
+        assert processor.handlers() == ()
 
 
 class TestAsynchronous:

@@ -68,8 +68,7 @@ class Report:
     def matcher_failed(self, step: Step, details: Mapping[str, Any]) -> None:
         """The exception being handled came out of a matcher."""
         _LOG.failure(
-            "a matcher of handler {title} of {dispatcher!r} failed for {details!r}: "
-            "the handler is not called",
+            "a matcher of handler {title} of {dispatcher!r} failed for {details!r}: the handler is not called",
             title=step.title,
             handler=step.qualified_name,
             handler_name=step.name,
