@@ -106,7 +106,7 @@ class Outcome:
     @property
     def values(self) -> tuple[Any, ...]:
         """What the handlers that returned have returned, in the order they were started."""
-        return tuple(value for value in self._kept() if type(value) not in _NOT_RETURNED)
+        return tuple([value for value in self._kept() if type(value) not in _NOT_RETURNED])
 
     @property
     def failures(self) -> tuple[Failure, ...]:

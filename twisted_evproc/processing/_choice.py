@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-from ..matching import And, ContentFilter, Dyn, Not, Or
+from ..matching import Accept, And, ContentFilter, Dyn, Eq, In, Not, Or
 from ._injection import Invocation, signature_of
 
 
@@ -37,6 +37,13 @@ def is_dynamic(one: ContentFilter) -> bool:
     if isinstance(one, And | Or):
         return any(map(is_dynamic, one.filters))
     return is_dynamic(one.filter) if isinstance(one, Not) else isinstance(one, Dyn)
+
+
+def is_equality(one: ContentFilter) -> bool:
+    """Whether a filter says nothing but what its :meth:`~ContentFilter.equalities` say."""
+    if isinstance(one, And):
+        return all(map(is_equality, one.filters))
+    return isinstance(one, Accept) or (isinstance(one, Eq | In) and bool(one.equalities()))
 
 
 async def matches(one: ContentFilter, invocation: Invocation, names: dict[str, Any]) -> bool:

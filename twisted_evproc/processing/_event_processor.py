@@ -31,7 +31,7 @@ from ..dispatch import (
 )
 from ..errors import ConfigurationError, DecorationError, InvocationError
 from ..matching import ContentFilter, EqualityIndex, as_filter, follow
-from ._choice import ALL_MATCHES, FIRST_MATCH, NO_MATCHES_STRICT, InvocationStrategy, is_dynamic, matches
+from ._choice import ALL_MATCHES, FIRST_MATCH, NO_MATCHES_STRICT, InvocationStrategy, is_dynamic, is_equality, matches
 from ._injection import Invocation, Signature, eventually, signature_of
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ class EventProcessor(Runner):
         self._factories: dict[str, Callable[..., Any]] = {}
         self._index: EqualityIndex[Any, Rule] = EqualityIndex()
         self._plans: dict[tuple[Step, ...], Plan] = {}
+        # those that match whenever the index finds them
+        self._settled: set[Rule] = set()
         self._dynamic = False
         self._collects = self.policy.may(Action.COLLECT)
 
@@ -256,7 +258,8 @@ class EventProcessor(Runner):
         for key, rule in rules.items():
             self._rules[key] = rule
             self._dynamic = self._dynamic or rule.dynamic
-            self._index.add(rule, rule.filter.equalities())
+            if self._index.add(rule, rule.filter.equalities()) and is_equality(rule.filter):
+                self._settled.add(rule)
         self._plans.clear()
 
     # -- invoking
@@ -280,7 +283,8 @@ class EventProcessor(Runner):
             return outcome.results
         if self._collects:
             return next(iter(outcome.results), None)
-        return next(iter(outcome.values), None)
+        values = outcome.values
+        return values[0] if values else None
 
     def fire(self, event: Mapping[str, Any]) -> Deferred[Outcome]:
         """As :meth:`invoke`, but gives the outcome."""
@@ -313,7 +317,7 @@ class EventProcessor(Runner):
     def _choose(self, candidates: Sequence[Rule], invocation: Invocation) -> Sequence[Rule]:
         if self.invocation is FIRST_MATCH:
             for rule in candidates:
-                if rule.filter.matches(invocation.event):
+                if rule in self._settled or rule.filter.matches(invocation.event):
                     return (rule,)
         choosing = self._choosing(candidates, invocation)
         answer = None
@@ -346,7 +350,7 @@ class EventProcessor(Runner):
         return chosen
 
     def _run(self, chosen: Sequence[Rule], invocation: Invocation) -> Deferred[Outcome]:
-        steps = tuple(rule.step for rule in chosen)
+        steps = (chosen[0].step,) if len(chosen) == 1 else tuple([rule.step for rule in chosen])
         plan = self._plans.get(steps)
         if plan is None:
             if len(self._plans) >= MAX_PLANS:
