@@ -501,6 +501,31 @@ def test_asynchronous_processors_are_waited_for(processor: EventProcessor) -> No
     assert now(invoked) == "value!"
 
 
+@pytest.mark.parametrize("strategy", [NO_MATCHES, NO_MATCHES_STRICT])
+def test_explain_says_that_none_is_chosen_of_several(strategy: Any) -> None:
+    def one(event: Any) -> None: ...
+    def other(event: Any) -> None: ...
+    def default(event: Any) -> None: ...
+
+    processor = EventProcessor(invocation=strategy)
+    processor.processor({"a": Any})(one)
+    processor.processor({"b": Any})(other)
+    processor.processor({}, rank=-1)(default)
+    reasons = {verdict.name: (verdict.runs, verdict.reason) for verdict in processor.explain({"a": 1, "b": 1}).verdicts}
+    assert reasons == {
+        "one": (False, "several of rank 0 match: one, other"),
+        "other": (False, "several of rank 0 match: one, other"),
+        "default": (False, "one comes first: its rank is 0"),
+    }
+    assert [verdict.name for verdict in processor.explain({"a": 1}).verdicts if verdict.runs] == ["one"]
+
+
+def test_explain_tells_of_a_filter_that_fails(processor: EventProcessor) -> None:
+    processor.processor(lambda event: event["missing"])(lambda event: None)
+    (verdict,) = processor.explain({}).verdicts
+    assert (verdict.runs, "fails with KeyError('missing')" in verdict.reason) == (False, True)
+
+
 def test_explain_says_which_is_chosen_and_why_not_the_others(processor: EventProcessor) -> None:
     def default(event: Any) -> None: ...
     def alarm(event: Any) -> None: ...

@@ -391,6 +391,8 @@ class EventProcessor(Runner):
         asks one is reported as a condition.
         """
         one_alone = self.invocation is not ALL_MATCHES
+        alone_or_none = one_alone and self.invocation is not FIRST_MATCH
+        tied: list[Rule] = []
         chosen: list[tuple[Rule, str]] = []
         others: list[tuple[Rule, str]] = []
         conditional: list[str] = []
@@ -400,6 +402,8 @@ class EventProcessor(Runner):
             obstacle = "" if dynamic else _obstacle(rule, event)
             if obstacle:
                 others.append((rule, obstacle))
+            elif best is not None and alone_or_none and not dynamic and rule.rank == best.rank:
+                tied.append(rule)
             elif best is not None and one_alone:
                 others.append((rule, f"{best.step.name} comes first: {_precedence(best, rule)}"))
             elif dynamic:
@@ -408,6 +412,12 @@ class EventProcessor(Runner):
             else:
                 best = rule
                 chosen.append((rule, f"unless {' or '.join(conditional)} is" if conditional and one_alone else ""))
+        if tied:
+            assert best is not None
+            names = ", ".join(rule.step.name for rule in (best, *tied))
+            reason = f"several of rank {best.rank} match: {names}"
+            chosen = [(rule, why) for rule, why in chosen if rule is not best]
+            others[:0] = [(rule, reason) for rule in (best, *tied)]
         return Explanation(
             {},
             (
