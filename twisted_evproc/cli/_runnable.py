@@ -228,8 +228,7 @@ class ProcessorRunnable:
 
     def start(self) -> Deferred[None]:
         """See :meth:`Runnable.start`."""
-        self._processor.report.observers = (*self._processor.report.observers, self._chains)
-        self._processor.forget_plans()
+        self._processor.add_observer(self._chains)
         return succeed(None)
 
     def stop(self, timeout: float | None = None) -> Deferred[None]:
@@ -292,8 +291,7 @@ class EventProcessorRunnable:
 
     def start(self) -> Deferred[None]:
         """See :meth:`Runnable.start`."""
-        self._processor.report.observers = (*self._processor.report.observers, self._last)
-        self._processor.forget_plans()
+        self._processor.add_observer(self._last)
         return succeed(None)
 
     def stop(self, timeout: float | None = None) -> Deferred[None]:

@@ -21,7 +21,7 @@ from ..errors import (
     UnknownHandler,
     UnknownPhase,
 )
-from ..interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
+from ..interfaces import IBackgroundUtility, IEventDispatcher
 from ._admission import Admission
 from ._drain import trap_cancelled
 from ._explain import Explanation, explain
@@ -429,29 +429,6 @@ class EventDispatcher(Runner):
         if listener not in self._unhandled:
             raise UnknownHandler(listener, repr(self))
         self._unhandled = tuple(other for other in self._unhandled if other != listener)
-        self.forget_plans()
-
-    def add_observer(self, observer: Any) -> None:
-        """
-        Let an :class:`~twisted_evproc.interfaces.IDispatchObserver` hear of firings and handlers.
-
-        :raises twisted_evproc.errors.ConfigurationError: when it lacks one of the interface's methods.
-        """
-        missing = [name for name in IDispatchObserver.names() if not callable(getattr(observer, name, None))]
-        if missing:
-            raise ConfigurationError(f"{observer!r} cannot observe: it has no {', '.join(sorted(missing))}()")
-        self.report.observers = (*self.report.observers, observer)
-        self.forget_plans()
-
-    def remove_observer(self, observer: Any) -> None:
-        """
-        Undo :meth:`add_observer`.
-
-        :raises twisted_evproc.errors.UnknownHandler: when it does not observe.
-        """
-        if observer not in self.report.observers:
-            raise UnknownHandler(observer, repr(self))
-        self.report.observers = tuple(other for other in self.report.observers if other is not observer)
         self.forget_plans()
 
     # -- plans

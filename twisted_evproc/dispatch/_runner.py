@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from .._reactor import default_clock
-from ..errors import FiringTooDeep
+from ..errors import ConfigurationError, FiringTooDeep, UnknownHandler
+from ..interfaces import IDispatchObserver
 from ._drain import Drain
 from ._firing import Firing
 from ._origin import Origin, current
@@ -114,6 +115,29 @@ class Runner:
         firing = Firing(self, plan, event, details)
         self.drain.add(firing)
         return firing.take_over(values, returned, origin)
+
+    def add_observer(self, observer: Any) -> None:
+        """
+        Let an :class:`~twisted_evproc.interfaces.IDispatchObserver` hear of firings and handlers.
+
+        :raises twisted_evproc.errors.ConfigurationError: when it lacks one of the interface's methods.
+        """
+        missing = [name for name in IDispatchObserver.names() if not callable(getattr(observer, name, None))]
+        if missing:
+            raise ConfigurationError(f"{observer!r} cannot observe: it has no {', '.join(sorted(missing))}()")
+        self.report.observers = (*self.report.observers, observer)
+        self.forget_plans()
+
+    def remove_observer(self, observer: Any) -> None:
+        """
+        Undo :meth:`add_observer`.
+
+        :raises twisted_evproc.errors.UnknownHandler: when it does not observe.
+        """
+        if observer not in self.report.observers:
+            raise UnknownHandler(observer, repr(self))
+        self.report.observers = tuple(other for other in self.report.observers if other is not observer)
+        self.forget_plans()
 
     def choose_loop(self, plan: Plan) -> None:
         """Let a plain loop run the plan if nothing asks for more."""
