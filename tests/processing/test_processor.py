@@ -335,6 +335,11 @@ class TestChains:
         with pytest.raises(EventException, match="handler 'confused' returned"):
             now(processor.process(Named("ev")))
 
+    @pytest.mark.parametrize("name", [None, 5, ["ev"]])
+    def test_a_name_that_is_no_string_is_refused(self, processor: Processor, name: Any) -> None:
+        with pytest.raises(EventException, match="has to be a string"):
+            now(processor.process(Named(name)))
+
     def test_only_events_are_processed(self, processor: Processor) -> None:
         with pytest.raises(EventException, match="derive its class"):
             processor.process("ev")  # type: ignore[arg-type]  # the mistake

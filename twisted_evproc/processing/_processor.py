@@ -203,6 +203,8 @@ class Processor(Runner):
 
     def _plan(self, event: Event) -> Plan:
         name = event.name
+        if not isinstance(name, str):
+            raise EventException(f"the name of an event has to be a string, not {name!r}")
         candidates, by_name_alone = self._candidates.get(name) or self._candidates_for(name)
         if not by_name_alone:
             candidates = tuple(handler for handler in candidates if handler.declaration.wants(name, event))
@@ -213,9 +215,7 @@ class Processor(Runner):
             plan = self._plans[candidates] = Plan(self._in_order(candidates, name), one_by_one=True)
         return plan
 
-    def _candidates_for(self, name: Any) -> tuple[tuple[Handler, ...], bool]:
-        if not isinstance(name, str):
-            raise EventException(f"the name of an event has to be a string, not {name!r}")
+    def _candidates_for(self, name: str) -> tuple[tuple[Handler, ...], bool]:
         if len(self._candidates) >= MAX_PLANS:
             self._candidates.clear()
         found = sorted(self._index.candidates({"name": name}.get), key=lambda handler: handler.number)
