@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from twisted.logger import LogLevel, capturedLogs
 
+pytest.register_assert_rewrite("twisted_evproc.testing._contract")
+
 # No test may fail because a machine is slow.  Where changes are checked, a failed example is printed so that it can be repeated.
 settings.register_profile("house", deadline=None, print_blob=os.environ.get("CI") == "true")
 settings.load_profile("house")

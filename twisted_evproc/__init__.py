@@ -18,7 +18,7 @@ from .dispatch import (
     Outcome,
     Verdict,
 )
-from .errors import StopProcessing
+from .errors import EventException, IncompatibleRequirementsException, ProcessorReregisterException, StopProcessing
 from .interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
 from .matching import ANY, between, glob, none_of, one_of, present, regex, satisfies
 from .processing import (
@@ -49,6 +49,7 @@ __all__ = [
     "EventProcessor",
     "Depends",
     "Event",
+    "EventException",
     "Explanation",
     "FailurePolicy",
     "HandlerID",
@@ -57,8 +58,10 @@ __all__ = [
     "IBackgroundUtility",
     "IDispatchObserver",
     "IEventDispatcher",
+    "IncompatibleRequirementsException",
     "Outcome",
     "Processor",
+    "ProcessorReregisterException",
     "StopProcessing",
     "Verdict",
     "between",

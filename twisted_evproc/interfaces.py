@@ -14,7 +14,10 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from .amqp import DeadLetters, Encoded, Forwarding, TransportStatistics
     from .dispatch import HandlerID, HandlerResult, Outcome
+    from .flow import Attempt, Batch, RunRow, Snapshot
+    from .sources import QueuedEvent
 
 T = TypeVar("T")
 
@@ -155,14 +158,317 @@ class IDispatchObserver(Interface):
         """A firing is over; ``outcome`` is ``None`` when it was cancelled."""
 
 
+class IEventHandler(Interface):
+    """
+    An object that processes queued events.
+
+    ``str()`` of it is a readable name, for messages.
+    """
+
+    def process_event(event: QueuedEvent) -> Any:
+        """
+        Process an event.
+
+        Called on the reactor's thread, or, by a pump that works in threads, on one of its pool.
+
+        :return: a value, a Deferred or a coroutine of one.  A false result is no failure; it ends a chain of handlers.  What it
+            raises, or fails with, goes to the pump's error handler.
+        """
+
+
+class IEventGenerator(Interface):
+    """
+    A source that is asked for its events, by a pump that polls it.
+
+    Called on the reactor's thread alone, and never while an earlier poll has not ended.
+    """
+
+    def get_events() -> Eventual[Iterable[QueuedEvent]]:
+        """
+        All events since the last call.
+
+        :return: an iterable of events, or a Deferred or a coroutine of one; empty where there are none.  It is gone through only
+            as fast as the queue takes the events, so one that makes them lazily needs no memory for them.  A failure is logged,
+            and the generator polled again after the interval.
+        """
+
+    def stop() -> Eventual[Any]:
+        """
+        Give back what is held: files, connections.  Not polled any more; the events of a poll under way are still taken.
+        """
+
+
+class IEventSink(Interface):
+    """What takes the events of sources."""
+
+    def put(event: QueuedEvent) -> Deferred[bool]:
+        """
+        Hand an event over.
+
+        :return: fires with ``True`` once the event is queued, with ``False`` when it was dropped.  A source waits for it before
+            it puts the next event: that is how a full queue slows it down.  Cancelling it takes an event back that is not queued
+            yet.  Fails with :class:`~twisted_evproc.errors.QueueOverflow` where a full queue is to fail, and with
+            :class:`~twisted_evproc.errors.PumpStopped` once no more is taken.
+        """
+
+
+class IEventSource(Interface):
+    """
+    A source that pushes: it hands its events over when they happen.
+
+    All calls are on the reactor's thread.
+    """
+
+    def start(sink: IEventSink) -> Eventual[Any]:
+        """
+        Begin to put events into the sink.
+
+        :return: ends when the source works (a server listens).  Fails when it cannot; it then holds nothing, and is not stopped.
+            Cancelled when the pump is stopped in the meantime.
+        """
+
+    def stop() -> Eventual[Any]:
+        """
+        Put no more events, and give back what is held.
+
+        :return: ends when no event will come any more.  An event whose ``put`` still waits may be waited for.
+        """
+
+
+class IFlowStore(Interface):
+    """
+    Keeps runs of flows so that they survive their engine.
+
+    Methods are called on the reactor's thread and block nobody.  One engine at a time has a run.
+    """
+
+    state: str = Attribute("``open``, ``closed``, or why commits wait at present, in words.")
+
+    def open() -> Deferred[None]:
+        """
+        Open the store, making or migrating its schema where needed.  Nothing else may be called before it has fired.
+
+        :return: fires once it can be used.  Fails with :class:`~twisted_evproc.errors.StoreInUse` when another engine has it,
+            with :class:`~twisted_evproc.errors.StoreTooNew` when a newer version wrote it, with
+            :class:`~twisted_evproc.errors.StoreUnusable` for what else is in the way.
+        """
+
+    def runs(name: str | None = None) -> Deferred[list[RunRow]]:
+        """The runs there are, of one flow or of all, oldest first."""
+
+    def begin(name: str, run_id: str | None, owner: str) -> Deferred[Snapshot]:
+        """
+        Make a new run and take it.
+
+        :return: fires with the run as it is, with nothing in it but what other runs hold; fails with
+            :class:`~twisted_evproc.errors.RunExists` when there is one with this ID.
+        """
+
+    def take(run_id: str, owner: str) -> Deferred[Snapshot]:
+        """
+        Take a run that is there: its epoch goes up, and no engine that had it before can commit any more.
+
+        :return: fails with :class:`~twisted_evproc.errors.UnknownRun`, or with :class:`~twisted_evproc.errors.RunInUse` when a
+            living engine has it.
+        """
+
+    def commit(run_id: str, epoch: int, batch: Batch) -> Deferred[None]:
+        """
+        Make changes durable, all or none, in the order of the calls.
+
+        Several calls may share one transaction.  While the database cannot write (disk full, locked, connection lost) the commit
+        waits and is tried again, with back-off; ``state`` and the listener of :meth:`watch_state` say why.
+
+        :return: fires once they are durable; fails with :class:`~twisted_evproc.errors.RunLost` when another engine took the run,
+            and with :class:`~twisted_evproc.errors.StoreUnusable` for what waiting does not mend: then so do all further commits
+            of the run, until it is taken again.  Cancelling it takes nothing back.
+        """
+
+    def watch_state(listener: Callable[[str], object]) -> None:
+        """Let a function hear of each new ``state``."""
+
+    def close() -> Deferred[None]:
+        """Finish the commits under way and let go of the store."""
+
+
+class IStepExecutor(Interface):
+    """
+    Runs the functions of steps somewhere.
+
+    Methods are called on the reactor's thread and block nobody.
+    """
+
+    name: str = Attribute("What configuration calls it.")
+
+    def start() -> Eventual[Any]:
+        """Get ready.  Called again after :meth:`stop` it works anew."""
+
+    def submit(attempt: Attempt) -> Deferred[Any]:
+        """
+        Run an attempt.
+
+        :return: fires with what the function returned; fails with its exception, or with
+            :class:`~twisted_evproc.errors.StepDied` when what ran it ended without an answer.  Cancelling it ends the attempt
+            where that is possible, and fails with ``CancelledError`` at once in any case; an attempt that cannot be ended is
+            abandoned, counted and logged.
+        """
+
+    def adopt(attempt: Attempt) -> Deferred[Any] | None:
+        """
+        Take up an attempt that an earlier engine submitted.
+
+        :return: as of :meth:`submit` where it still runs or has ended with an answer somewhere; ``None`` where it died with the
+            earlier engine, as those on the same machine do.
+        """
+
+    def stop(timeout: float | None = None) -> Deferred[None]:
+        """End; what runs is ended after ``timeout`` seconds."""
+
+
+class IEventTransport(IBackgroundUtility):
+    """
+    Carries events between processes, at least once.
+
+    All methods belong to the reactor's thread.  Values across the wire are ``str``, ``int`` (64 bits) and ``bool``, and compared
+    with their type: ``1`` is not ``True``.
+    """
+
+    state: str = Attribute("``stopped``, ``connecting``, ``up``, ``blocked`` (the broker takes nothing for now) or ``down``.")
+    dispatcher: IEventDispatcher = Attribute("Fires every change of ``state``, with the keyword ``name``.")
+
+    def publish(event: Any, /, *, event_id: str | None = None, **details: Any) -> Deferred[str]:
+        """
+        Hand an event to all groups whose match-spec its details fulfil.
+
+        :param event: what the codec takes; without one of your own, a JSON value.
+        :param event_id: the ID of an event that was published before and may have arrived, to publish it again; ``None`` for a
+            new one.
+        :param details: keywords and values on which groups match; those that are ``None`` are left out.
+        :return: fires with the event's ID once it is safe with the broker, so that every group bound to it will get it.  Fails
+            with :class:`~twisted_evproc.errors.Unroutable` when nobody is bound to it, unless that is allowed; with
+            :class:`~twisted_evproc.errors.Overflow` at once when too many events wait already; with
+            :class:`~twisted_evproc.errors.PublishTimeout` when no confirmation came in time, after which it may arrive or not;
+            with :class:`~twisted_evproc.errors.TransportStopped` when the transport is not running or ends before it is sent.
+            Cancelling it takes back what is not sent yet.
+        :raises twisted_evproc.errors.WireError: for details that cannot cross the wire.
+        :raises twisted_evproc.errors.EventNotEncodable: for an event that the codec cannot write.
+        :raises twisted_evproc.errors.EventTooLarge: for one that is larger than allowed.
+        """
+
+    def subscribe(group: str, target: Any, /, **options_and_match_spec: Any) -> Deferred[ISubscription]:
+        """
+        Give events to a dispatcher, a processor or a handler.
+
+        Members of a group share its events, each of which goes to one of them; every group gets its own copy.  An event is
+        acknowledged only after the target has finished with it, all phases included.
+
+        :param group: the group's name.
+        :param target: a dispatcher, which is fired with those details that it allows; a processor, or a handler object, or a
+            function of the event.
+        :param options_and_match_spec: the subscription's options, and keywords with the values that the details need to have: a
+            value, ``one_of(...)``, ``present``, or ``ANY`` and ``None`` for everything, absence included.
+        :return: fires once events of the kind published from now on will reach the group.  Fails with
+            :class:`~twisted_evproc.errors.SubscriptionRefused`.  Cancelling it gives the subscription up.
+        """
+
+    def forward(dispatcher: IEventDispatcher, phase: str = "after", **match_spec: Any) -> Deferred[Forwarding]:
+        """
+        Publish a dispatcher's events that match, with the details they were fired with.
+
+        A publication is a handler of that dispatcher: its firing waits for the confirmation, and it can fail.
+
+        :param phase: the dispatcher's phase in which it is done.
+        :return: fires at once with what ends it.
+        """
+
+    def dead_letters(group: str) -> DeadLetters:
+        """The events that the handlers of a group could not handle: to look at, to replay, to delete."""
+
+    def statistics() -> TransportStatistics:
+        """What was done so far, and what waits."""
+
+
+class ISubscription(Interface):
+    """A group's events on their way to a target of this process."""
+
+    group: str = Attribute("The group.")
+    match_spec: Mapping[str, Any] = Attribute("What events have to match.")
+    active: bool = Attribute("Whether events come in at present.")
+
+    def change(**match_spec: Any) -> Deferred[None]:
+        """
+        Let the group match something else from now on.
+
+        Events that wait already are still handled.
+
+        :return: fires once the new match-spec holds and the old one does not any more.
+        """
+
+    def unsubscribe() -> Deferred[None]:
+        """
+        Take no more events, and finish those under way.  The group and its events stay.
+
+        :return: fires once nothing is under way any more.
+        """
+
+    def delete() -> Deferred[None]:
+        """As :meth:`unsubscribe`; then remove the group with all its events, from the broker."""
+
+
+class ICodec(Interface):
+    """Writes events as bytes, and reads them again.  Both methods are plain functions of what they are given."""
+
+    def encode(event: Any) -> Encoded:
+        """
+        Write an event.
+
+        :raises Exception: for one that it cannot write; the message says why.
+        """
+
+    def decode(body: bytes, content_type: str, event_type: str) -> Any:
+        """
+        Read an event.
+
+        :param content_type: the media type; empty where the publisher gave none.
+        :param event_type: the CloudEvents ``type``; empty where the publisher gave none.
+        :raises Exception: for what it cannot read: such an event goes to the dead letters at once.
+        """
+
+
+class IDeduplicator(Interface):
+    """Remembers which events were handled, so that a second delivery is not handled again."""
+
+    def open() -> Eventual[Any]:
+        """Get ready; called before anything else, and again by each who uses it and after each reconnection."""
+
+    def seen(scope: str, event_id: str) -> Eventual[bool]:
+        """Whether an event was remembered in a scope: one exchange and group."""
+
+    def remember(scope: str, event_id: str) -> Eventual[Any]:
+        """Remember an event; remembering it twice changes nothing."""
+
+    def close() -> Eventual[Any]:
+        """Let go of what is held; called by whoever made it."""
+
+
 __all__ = [
     "Eventual",
     "Filter",
     "FiringView",
     "Handler",
     "IBackgroundUtility",
+    "ICodec",
+    "IDeduplicator",
     "IDispatchObserver",
     "IEventDispatcher",
+    "IEventGenerator",
+    "IEventHandler",
+    "IEventSink",
+    "IEventSource",
+    "IEventTransport",
+    "IFlowStore",
+    "IStepExecutor",
+    "ISubscription",
     "Predicate",
     "UnhandledListener",
 ]

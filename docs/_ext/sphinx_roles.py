@@ -36,7 +36,7 @@ def in_words_of_pydoctor(docstring: str) -> str:
 class SphinxRoles(DocumentableMixin):
     """Every documented object takes its docstring through here."""
 
-    def _setDocstringValue(self, doc: str, lineno: int) -> None:  # noqa: N802  called by pydoctor
+    def _setDocstringValue(self, doc: str, lineno: int) -> None:
         super()._setDocstringValue(in_words_of_pydoctor(doc), lineno)  # type: ignore[misc]  # mixed into a Documentable
 
 

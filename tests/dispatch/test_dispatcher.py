@@ -121,3 +121,18 @@ def test_a_required_handler_that_its_filter_rules_out_does_not_move_the_one_that
     assert called == ["a", "b", "b", "c", "a"]
     for event, order in (("two of them", "ab"), ("all three", "bca")):
         assert "".join(verdict.name for verdict in dispatcher.explain(event).verdicts if verdict.runs) == order
+
+
+class TestListening:
+    def test_whoever_would_hear_of_an_event_counts(self) -> None:
+        dispatcher = EventDispatcher()
+        seen = [dispatcher.is_listened_to]
+
+        handler_id: Any = dispatcher.add_event_handler(print, "during").result
+        seen.append(dispatcher.is_listened_to)
+        _ = dispatcher.remove_event_handler(handler_id)
+        seen.append(dispatcher.is_listened_to)
+        dispatcher.on_unhandled(print)
+        seen.append(dispatcher.is_listened_to)
+
+        assert seen == [False, True, False, True]

@@ -15,26 +15,15 @@ from twisted.logger import LogEvent, capturedLogs
 
 from twisted_evproc import EventDispatcher, HandlerID
 from twisted_evproc.errors import UnknownHandler, UnknownPhase
+from twisted_evproc.testing import result_now
 
 T = TypeVar("T")
-
-
-def now(deferred: Deferred[T]) -> T:
-    """What a Deferred has fired with; raises what it has failed with."""
-    results: list[Any] = []
-    failures: list[Any] = []
-    _ = deferred.addCallbacks(results.append, failures.append)
-    for failure in failures:
-        failure.raiseException()
-    assert results, "the Deferred has not fired"
-    result: T = results[0]
-    return result
 
 
 @pytest.fixture
 def dispatcher() -> EventDispatcher:
     dispatcher = EventDispatcher(("event_type", "role", "user"))
-    now(dispatcher.start())
+    result_now(dispatcher.start())
     return dispatcher
 
 
@@ -49,7 +38,7 @@ class TestDeadWeakHandlersStayRegistered:
         def handler(event: Any) -> None:
             return None
 
-        handler_id = now(dispatcher.add_event_handler(handler, "during", use_weakref=True, role="admin"))
+        handler_id = result_now(dispatcher.add_event_handler(handler, "during", use_weakref=True, role="admin"))
         assert [view.handler_id for view in dispatcher.handlers()] == [handler_id]
 
         del handler
@@ -57,7 +46,7 @@ class TestDeadWeakHandlersStayRegistered:
 
         assert dispatcher.handlers() == ()
         with pytest.raises(LookupError):
-            now(dispatcher.remove_event_handler(handler_id))
+            result_now(dispatcher.remove_event_handler(handler_id))
 
     def test_nothing_is_kept_of_many_dead_methods(self, dispatcher: EventDispatcher) -> None:
         class Listener:
@@ -88,22 +77,22 @@ class TestDeadWeakHandlersStayRegistered:
         listener = Listener()
         reference = weakref.ref(listener)
         _ = dispatcher.add_event_handler(listener.heard, "during", use_weakref=True)
-        assert now(dispatcher.fire_event("event")).handled
+        assert result_now(dispatcher.fire_event("event")).handled
 
         del listener
         gc.collect()
 
         assert reference() is None
-        assert not now(dispatcher.fire_event("event")).handled
+        assert not result_now(dispatcher.fire_event("event")).handled
 
 
 def test_a_handler_with_role_admin_does_not_run_for_an_event_without_role(dispatcher: EventDispatcher) -> None:
     heard: list[Any] = []
     _ = dispatcher.add_event_handler(heard.append, "during", role="admin")
 
-    assert not now(dispatcher.fire_event("without details")).handled
-    assert not now(dispatcher.fire_event("with others", user="somebody")).handled
-    assert now(dispatcher.fire_event("with role", role="admin")).handled
+    assert not result_now(dispatcher.fire_event("without details")).handled
+    assert not result_now(dispatcher.fire_event("with others", user="somebody")).handled
+    assert result_now(dispatcher.fire_event("with role", role="admin")).handled
     assert heard == ["with role"]
 
 
@@ -111,8 +100,8 @@ def test_a_handler_without_match_spec_hears_events_without_details(dispatcher: E
     heard: list[Any] = []
     _ = dispatcher.add_event_handler(heard.append, "during")
 
-    assert now(dispatcher.fire_event("without details")).handled
-    assert now(dispatcher.fire_event("with details", role="admin")).handled
+    assert result_now(dispatcher.fire_event("without details")).handled
+    assert result_now(dispatcher.fire_event("with details", role="admin")).handled
     assert heard == ["without details", "with details"]
 
 
@@ -145,7 +134,7 @@ class TestAHandlerThatReturnsWhatTheDispatcherReturnsDeadlocks:
             lambda event: dispatcher.fire_event("inner", event_type="inner"), "before", event_type="outer"
         )
 
-        outcome = now(dispatcher.fire_event("outer", event_type="outer"))
+        outcome = result_now(dispatcher.fire_event("outer", event_type="outer"))
 
         assert heard == ["inner"]
         assert outcome.value is None
@@ -162,13 +151,13 @@ class TestAHandlerThatReturnsWhatTheDispatcherReturnsDeadlocks:
         assert not firing.called
         waiting.callback("done")
 
-        assert now(firing).values[0].values == ("done",)
+        assert result_now(firing).values[0].values == ("done",)
 
     def test_add_event_handler(self, dispatcher: EventDispatcher) -> None:
         heard: list[Any] = []
         _ = dispatcher.add_event_handler(lambda event: dispatcher.add_event_handler(heard.append, "after"), "during", max_calls=1)
 
-        (handler_id,) = now(dispatcher.fire_event("first")).values
+        (handler_id,) = result_now(dispatcher.fire_event("first")).values
         assert isinstance(handler_id, HandlerID)
         assert heard == []
 
@@ -181,10 +170,10 @@ class TestAHandlerThatReturnsWhatTheDispatcherReturnsDeadlocks:
         def once(event: Any) -> Deferred[None]:
             return dispatcher.remove_event_handler(ids[0])
 
-        ids.append(now(dispatcher.add_event_handler(once, "during")))
+        ids.append(result_now(dispatcher.add_event_handler(once, "during")))
 
-        assert now(dispatcher.fire_event("event")).values == (None,)
-        assert not now(dispatcher.fire_event("event")).handled
+        assert result_now(dispatcher.fire_event("event")).values == (None,)
+        assert not result_now(dispatcher.fire_event("event")).handled
 
 
 class TestFailuresVanish:
@@ -219,7 +208,7 @@ class TestFailuresVanish:
         firing = dispatcher.fire_event("event")
         if not firing.called:
             waiting.callback(None)
-        outcome = now(firing)
+        outcome = result_now(firing)
         del firing
         gc.collect()
 
@@ -241,7 +230,7 @@ def test_one_slow_event_does_not_block_the_others(dispatcher: EventDispatcher) -
     assert done == [0, 1, 2]
     assert not first.called
     slow.callback(None)
-    now(first)
+    result_now(first)
     assert done == [0, 1, 2, "slow"]
 
 
@@ -253,15 +242,15 @@ def test_a_misspelt_phase_is_refused_at_once(dispatcher: EventDispatcher) -> Non
 
 def test_a_stale_id_does_not_remove_another_handler(dispatcher: EventDispatcher) -> None:
     heard: list[Any] = []
-    stale = now(dispatcher.add_event_handler(heard.append, "during"))
-    now(dispatcher.remove_event_handler(stale))
+    stale = result_now(dispatcher.add_event_handler(heard.append, "during"))
+    result_now(dispatcher.remove_event_handler(stale))
     ids = {stale}
     for _number in range(100):
         # the same function again, so that an ID made of its identity would come back
-        handler_id = now(dispatcher.add_event_handler(heard.append, "during", max_calls=1))
+        handler_id = result_now(dispatcher.add_event_handler(heard.append, "during", max_calls=1))
         assert handler_id not in ids
         ids.add(handler_id)
         with pytest.raises(UnknownHandler):
-            now(dispatcher.remove_event_handler(stale))
+            result_now(dispatcher.remove_event_handler(stale))
         _ = dispatcher.fire_event("event")
     assert heard == ["event"] * 100

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
-from twisted_evproc.dispatch._settle import settle, unsettled, watch
+from twisted_evproc.dispatch._settle import forwarded, settle, unsettled, watch
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="")
 
@@ -99,6 +99,20 @@ def test_cancelling_reaches_what_a_coroutine_waits_for() -> None:
     pending.cancel()
     assert seen == ["canceller", "cancelled"]
     assert settle(pending).check(CancelledError)
+
+
+def test_what_is_no_deferred_needs_none_of_our_own() -> None:
+    assert forwarded(5) == 5
+
+
+def test_a_deferred_of_our_own_leaves_the_result_to_others() -> None:
+    deferred: Deferred[str] = Deferred()
+    heard: list[Any] = []
+    for _ in range(2):
+        forwarded(deferred).addCallback(heard.append)
+    deferred.addCallback(heard.append)
+    deferred.callback("value")
+    assert heard == ["value", "value", "value"]
 
 
 def test_watching_passes_the_result_on_to_others() -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import capturedLogs
-from twisted.python.failure import Failure
 
 from twisted_evproc import (
     ALL_MATCHES,
@@ -37,16 +36,7 @@ from twisted_evproc.errors import (
     InvocationError,
 )
 from twisted_evproc.matching import Accept, And, Dyn, Eq, Exists, Glob, Gt, In, Not, Or, Regex
-
-
-def now(deferred: Deferred[Any]) -> Any:
-    """The result of what has to have fired."""
-    found: list[Any] = []
-    deferred.addBoth(found.append)
-    assert found, "it has not fired"
-    if isinstance(found[0], Failure):
-        found[0].raiseException()
-    return found[0]
+from twisted_evproc.testing import capture, result_now
 
 
 @pytest.fixture
@@ -79,7 +69,7 @@ class TestTheAlarm:
 
         alarm = {"detail": {"alarmName": "Cpu", "previousState": {"value": "OK"}, "state": {"value": "ALARM"}}}
         for event in (alarm, {"Unexpected": "Oops!"}):
-            now(processor.invoke(json.loads(json.dumps(event))))
+            result_now(processor.invoke(json.loads(json.dumps(event))))
         assert sent == ["Alarm Cpu went from OK to ALARM", "Unexpected event: {'Unexpected': 'Oops!'}"]
 
 
@@ -102,12 +92,12 @@ class TestChoosing:
             ({"a": 1, "b": 2, "c": None}, "ranked"),
         ]
         for event, chosen in events:
-            assert now(processor.invoke(event)) == chosen
+            assert result_now(processor.invoke(event)) == chosen
 
     def test_nothing_matches(self, processor: EventProcessor) -> None:
         processor.processor({"a": 1})(lambda event: None)
         with pytest.raises(InvocationError, match=r"no processor matches \{'a': 2\}"):
-            now(processor.invoke({"a": 2}))
+            result_now(processor.invoke({"a": 2}))
 
     @pytest.mark.parametrize(
         ("first", "second"),
@@ -123,14 +113,14 @@ class TestChoosing:
         with pytest.raises(DecorationError, match="the same filter"):
             processor.processor(second)(lambda event: 2)
         processor.processor(second, rank=1)(lambda event: 2)
-        assert now(processor.invoke({"a": 1, "b": 2})) == 2
+        assert result_now(processor.invoke({"a": 1, "b": 2})) == 2
 
     def test_all_matches_gives_a_result_of_every_one_best_first(self) -> None:
         processor = EventProcessor(invocation=ALL_MATCHES)
         processor.processor({})(lambda event: "default")
         processor.processor({"a": 1})(lambda event: "specific")
         processor.processor({"a": Any}, rank=1)(lambda event: "ranked")
-        results = now(processor.invoke({"a": 1}))
+        results = result_now(processor.invoke({"a": 1}))
         assert [result.value for result in results] == ["ranked", "specific", "default"]
         assert all(isinstance(result, HandlerResult) for result in results)
 
@@ -140,13 +130,13 @@ class TestChoosing:
         processor.processor({"a": Any})(lambda event: "a")
         processor.processor({"b": Any})(lambda event: "b")
         processor.processor({"c": Any}, rank=1)(lambda event: "c")
-        assert now(processor.invoke({"a": 1})) == "a"
-        assert now(processor.invoke({"a": 1, "b": 1, "c": 1})) == "c"
+        assert result_now(processor.invoke({"a": 1})) == "a"
+        assert result_now(processor.invoke({"a": 1, "b": 1, "c": 1})) == "c"
         if strategy is NO_MATCHES:
-            assert now(processor.invoke({"a": 1, "b": 1})) is None
+            assert result_now(processor.invoke({"a": 1, "b": 1})) is None
         else:
             with pytest.raises(InvocationError, match="several processors of rank 0"):
-                now(processor.invoke({"a": 1, "b": 1}))
+                result_now(processor.invoke({"a": 1, "b": 1}))
 
     def test_resolvers_may_be_injected_and_asynchronous_and_their_answer_is_seen_by_that_processor_alone(
         self, processor: EventProcessor
@@ -162,17 +152,17 @@ class TestChoosing:
         def unknown(event: dict[str, Any], user: str = "nobody") -> str:
             return user
 
-        assert now(processor.invoke({"id": "7"})) == "user 7"
-        assert now(processor.invoke({})) == "nobody"
+        assert result_now(processor.invoke({"id": "7"})) == "user 7"
+        assert result_now(processor.invoke({})) == "nobody"
 
     def test_negated_and_alternative_resolvers(self, processor: EventProcessor) -> None:
         async def no(event: dict[str, Any]) -> bool:
             return False
 
         processor.processor(Not(Dyn(no)) & Or(Dyn(no), Eq("a", 1)))(lambda event: "yes")
-        assert now(processor.invoke({"a": 1})) == "yes"
+        assert result_now(processor.invoke({"a": 1})) == "yes"
         with pytest.raises(InvocationError):
-            now(processor.invoke({"a": 2}))
+            result_now(processor.invoke({"a": 2}))
 
     @given(
         st.lists(
@@ -217,9 +207,9 @@ class TestChoosing:
         invoked = processor.invoke(event)
         if not expected:
             with pytest.raises(InvocationError):
-                now(invoked)
+                result_now(invoked)
         else:
-            assert [result.value for result in now(invoked)] == expected
+            assert [result.value for result in result_now(invoked)] == expected
 
 
 class Ticket(BaseModel):
@@ -233,22 +223,22 @@ class TestInjection:
         def handler(first, *, again: Event, plain: dict[str, Any], mapping: Mapping[str, Any]) -> Any:  # type: ignore[no-untyped-def]  # the test
             return all(one is first for one in (again, plain, mapping))
 
-        assert now(processor.invoke({"a": 1})) is True
+        assert result_now(processor.invoke({"a": 1})) is True
 
     def test_models_and_fields_are_converted_and_checked(self, processor: EventProcessor) -> None:
         @processor.processor({})
         def handler(ticket: Ticket, id: int, title: str | None, size: float = 1.5) -> Any:  # noqa: A002  a field's name
             return ticket.id, id, title, size
 
-        assert now(processor.invoke({"id": "7", "size": "2"})) == (7, 7, None, 2.0)
+        assert result_now(processor.invoke({"id": "7", "size": "2"})) == (7, 7, None, 2.0)
         with pytest.raises(DependencyError, match="asks for a Ticket") as caught:
-            now(processor.invoke({"id": "seven"}))
+            result_now(processor.invoke({"id": "seven"}))
         assert isinstance(caught.value.__cause__, ValidationError)
 
     def test_a_field_that_is_not_there_is_named(self, processor: EventProcessor) -> None:
         processor.processor({})(lambda event, colour: colour)
         with pytest.raises(DependencyError, match="asks for colour, which the event has not"):
-            now(processor.invoke({}))
+            result_now(processor.invoke({}))
 
     def test_dependencies_are_cached_for_one_invocation_unless_they_say_otherwise(self, processor: EventProcessor) -> None:
         made: list[str] = []
@@ -269,10 +259,26 @@ class TestInjection:
         def handler(event: Any, one: str = Depends(session), two: str = Depends(session), link: str = Depends(connection)) -> Any:
             return one, link
 
-        assert now(processor.invoke({})) == ("session on connection", "connection")
+        assert result_now(processor.invoke({})) == ("session on connection", "connection")
         assert made == ["connection", "counter", "session", "counter", "session"]
-        now(processor.invoke({}))
+        result_now(processor.invoke({}))
         assert made.count("connection") == 2
+
+    def test_two_invocations_that_wait_for_the_same_deferred_both_see_its_value(self, processor: EventProcessor) -> None:
+        connecting: Deferred[str] = Deferred()
+
+        @processor.processor({"kind": "asks"})
+        def asks(event: Any, link: str = Depends(lambda: connecting)) -> str:
+            return link
+
+        @processor.processor({"kind": "returns"})
+        def returns(event: Any, one: int = Depends(lambda: 1)) -> Deferred[str]:
+            return connecting
+
+        invocations = [processor.invoke({"kind": kind}) for kind in ("asks", "asks", "returns", "returns")]
+        connecting.callback("link")
+        assert [result_now(invocation) for invocation in invocations] == ["link"] * 4
+        assert result_now(connecting) == "link"
 
     def test_products_of_factories_come_behind_the_event_in_order(self, processor: EventProcessor) -> None:
         made: list[str] = []
@@ -290,9 +296,9 @@ class TestInjection:
         def gather(event: Any, kind: str, *queues: str) -> Any:
             return kind, queues
 
-        assert now(processor.invoke({"kind": "one"})) == ("queue in", "queue out", "queue in", "one")
+        assert result_now(processor.invoke({"kind": "one"})) == ("queue in", "queue out", "queue in", "one")
         assert made == ["in", "out"]
-        assert now(processor.invoke({"kind": "all"})) == ("all", ("queue in", "queue out"))
+        assert result_now(processor.invoke({"kind": "all"})) == ("all", ("queue in", "queue out"))
 
     def test_pre_processors_may_be_injected_and_asynchronous_and_all_injection_sees_what_they_give(
         self, processor: EventProcessor
@@ -304,7 +310,7 @@ class TestInjection:
         def handler(event: dict[str, Any], id: int, twice: int = Depends(lambda event: event["id"] * 2)) -> Any:  # noqa: A002  a field's name
             return event, id, twice
 
-        assert now(processor.invoke({"body": '{"id": 3}'})) == ({"id": 3}, 3, 6)
+        assert result_now(processor.invoke({"body": '{"id": 3}'})) == ({"id": 3}, 3, 6)
 
     @pytest.mark.parametrize(
         ("options", "match"),
@@ -321,28 +327,28 @@ class TestInjection:
         with pytest.raises(DecorationError, match=match):
             processor.processor({}, **options)(lambda event, one: None)
         with pytest.raises(InvocationError):
-            now(processor.invoke({}))
+            result_now(processor.invoke({}))
 
 
 class TestFailures:
     def test_by_default_they_fail_the_invocation(self, processor: EventProcessor) -> None:
         processor.processor({})(lambda event: fail(OSError("disk")))
         with pytest.raises(OSError, match="disk"):
-            now(processor.invoke({}))
+            result_now(processor.invoke({}))
 
     def test_log_logs_and_gives_none(self) -> None:
         processor = EventProcessor(on_failure=LOG)
         processor.processor({})(lambda event: 1 / 0)
         with capturedLogs() as logged:
-            assert now(processor.invoke({"a": 1})) is None
+            assert result_now(processor.invoke({"a": 1})) is None
         assert [event["log_failure"].type for event in logged] == [ZeroDivisionError]
 
     def test_collect_gives_results(self) -> None:
         processor = EventProcessor(on_failure=RAISE.only(OSError, otherwise=COLLECT))
         processor.processor({"fine": True})(lambda event: "value")
         processor.processor({"fine": False})(lambda event: 1 / 0)
-        assert now(processor.invoke({"fine": True})).value == "value"
-        assert now(processor.invoke({"fine": False})).failure.check(ZeroDivisionError)
+        assert result_now(processor.invoke({"fine": True})).value == "value"
+        assert result_now(processor.invoke({"fine": False})).failure.check(ZeroDivisionError)
 
     def test_cancelling_reaches_the_processor(self, processor: EventProcessor) -> None:
         seen: list[str] = []
@@ -350,7 +356,7 @@ class TestFailures:
         invoked = processor.invoke({})
         invoked.cancel()
         with pytest.raises(CancelledError):
-            now(invoked)
+            result_now(invoked)
         assert seen == ["cancelled"]
 
     def test_errors_are_exceptions_of_one_family(self) -> None:
@@ -376,11 +382,11 @@ class TestSubprocessors:
         processor.add_subprocessor(sub)
         processor.processor({"b": 1}, queue="out")(lambda event, queue: queue)
         sub.processor({"c": 1})(lambda event: "late")
-        assert now(processor.invoke({"a": 1})) == "sub in"
-        assert now(processor.invoke({"b": 1})) == "sub out"
+        assert result_now(processor.invoke({"a": 1})) == "sub in"
+        assert result_now(processor.invoke({"b": 1})) == "sub out"
         for one, event in ((processor, {"c": 1}), (sub, {"b": 1})):
             with pytest.raises(InvocationError):
-                now(one.invoke(event))
+                result_now(one.invoke(event))
 
     def test_several_join_together_or_not_at_all(self, processor: EventProcessor) -> None:
         one, other, third = EventProcessor(), EventProcessor(), EventProcessor()
@@ -390,9 +396,9 @@ class TestSubprocessors:
         with pytest.raises(DecorationError):
             processor.add_subprocessors(one, other, third)
         with pytest.raises(InvocationError):
-            now(processor.invoke({"a": 1}))
+            result_now(processor.invoke({"a": 1}))
         processor.add_subprocessors(one, other)
-        assert [now(processor.invoke(event)) for event in ({"a": 1}, {"b": 1})] == ["one", "other"]
+        assert [result_now(processor.invoke(event)) for event in ({"a": 1}, {"b": 1})] == ["one", "other"]
 
     def test_all_in_a_package_join(self, processor: EventProcessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "processors_of_a_test"
@@ -406,7 +412,7 @@ class TestSubprocessors:
             )
         monkeypatch.syspath_prepend(tmp_path)
         processor.add_subprocessors_in_package(importlib.import_module(package.name))
-        assert [now(processor.invoke({name: 1})) for name in "ab"] == ["a", "b"]
+        assert [result_now(processor.invoke({name: 1})) for name in "ab"] == ["a", "b"]
 
     def test_overlaps_are_refused_and_nothing_joins_then(self, processor: EventProcessor) -> None:
         sub = EventProcessor()
@@ -416,7 +422,7 @@ class TestSubprocessors:
         with pytest.raises(DecorationError, match="the same filter"):
             processor.add_subprocessor(sub)
         with pytest.raises(InvocationError):
-            now(processor.invoke({"a": 1}))
+            result_now(processor.invoke({"a": 1}))
         with pytest.raises(DecorationError):
             processor.add_subprocessor(processor)
 
@@ -477,7 +483,7 @@ def test_hostile_mappings_meet_documented_errors_only(event: Any) -> None:
         processor.processor(one, rank=1)(lambda event, a: a)
     for invoked in (processor.invoke(event), processor.invoke({"b": event})):
         try:
-            now(invoked)
+            result_now(invoked)
         except EventProcessorError:
             pass
     processor.explain(event)
@@ -485,7 +491,7 @@ def test_hostile_mappings_meet_documented_errors_only(event: Any) -> None:
 
 def test_what_is_no_mapping_is_refused() -> None:
     with pytest.raises(InvocationError, match="has to be a mapping"):
-        now(EventProcessor().invoke([1]))  # type: ignore[arg-type]  # the mistake
+        result_now(EventProcessor().invoke([1]))  # type: ignore[arg-type]  # the mistake
 
 
 def test_asynchronous_processors_are_waited_for(processor: EventProcessor) -> None:
@@ -498,7 +504,7 @@ def test_asynchronous_processors_are_waited_for(processor: EventProcessor) -> No
     invoked = processor.invoke({})
     assert not invoked.called
     waiting.callback("value")
-    assert now(invoked) == "value!"
+    assert result_now(invoked) == "value!"
 
 
 @pytest.mark.parametrize("strategy", [NO_MATCHES, NO_MATCHES_STRICT])
@@ -543,3 +549,22 @@ def test_explain_says_which_is_chosen_and_why_not_the_others(processor: EventPro
         "other": (False, "Eq('state', 'OK') does not let the event pass"),
         "asked": (True, "if Dyn(len) lets the event pass"),
     }
+
+
+class TestOutcome:
+    def test_its_event_is_the_event(self) -> None:
+        processor = EventProcessor()
+
+        @processor.processor({"a": Any})
+        def handle(event: dict[str, Any]) -> int:
+            return 1
+
+        event = {"a": 1}
+        outcomes: list[Any] = []
+        processor.fire(event).addCallback(outcomes.append)
+
+        assert outcomes[0].event is event
+        with capture(processor) as captured:
+            processor.fire(event).addCallback(outcomes.append)
+        assert captured[0].event is event
+        assert outcomes[1].event is event

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.python.failure import Failure
 
 from twisted_evproc import Event, Processor, StopProcessing, required_by, requires, want
 from twisted_evproc.errors import (
@@ -21,6 +20,7 @@ from twisted_evproc.errors import (
     ProcessorReregisterException,
 )
 from twisted_evproc.matching import Gt
+from twisted_evproc.testing import result_now
 
 
 class Named(Event):
@@ -34,16 +34,6 @@ class Named(Event):
     @property
     def name(self) -> str:
         return self._name
-
-
-def now(deferred: Deferred[Any]) -> Any:
-    """The result of what has to have fired."""
-    found: list[Any] = []
-    deferred.addBoth(found.append)
-    assert found, "it has not fired"
-    if isinstance(found[0], Failure):
-        found[0].raiseException()
-    return found[0]
 
 
 class Log(list[str]):
@@ -74,7 +64,7 @@ class TestWant:
     def test_without_it_a_handler_hears_every_event(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("all"))
         for name in ("ev1", "ev2"):
-            assert now(processor.process(Named(name))) is None
+            assert result_now(processor.process(Named(name))) is None
         assert log == ["all:ev1", "all:ev2"]
 
     def test_names_are_alternatives_and_filters_add_to_them_and_decorators_are_alternatives(
@@ -93,16 +83,16 @@ class TestWant:
             Named("ev3", resource="other"),
             Named("ev4"),
         ):
-            now(processor.process(event))
+            result_now(processor.process(event))
         assert log == ["ev1", "ev2", "ev3"]
 
     def test_it_takes_filters_and_mappings_over_the_event(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("big", None, want(Gt("size", 10))))
         processor.register(log.handler("red", None, want({"colour": "red", "owner.name": "ada"})))
         owner = Named("owner")
-        now(processor.process(Named("box", size=11, colour="blue")))
-        now(processor.process(Named("box", size=1, colour="red", owner={"name": "ada"})))
-        now(processor.process(Named("box", size=1, colour="red", owner=owner)))
+        result_now(processor.process(Named("box", size=11, colour="blue")))
+        result_now(processor.process(Named("box", size=1, colour="red", owner={"name": "ada"})))
+        result_now(processor.process(Named("box", size=1, colour="red", owner=owner)))
         assert log == ["big:box", "red:box"]
 
     @pytest.mark.parametrize("wrong", [(), (5,), ("ev", None)])
@@ -121,7 +111,7 @@ class TestWant:
     def test_a_failing_filter_fails_the_processing(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("h", None, want("ev", lambda event: event.nothing)))
         with pytest.raises(AttributeError):
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
 
     def test_the_function_comes_back_unchanged(self, log: Log) -> None:
         function = log.handler("h")
@@ -134,14 +124,14 @@ class TestOrder:
         processor.register(log.handler("other"))
         processor.register(log.handler("prepare"))
         processor.register(log.handler("auxiliary", None, requires("prepare"), required_by("run")))
-        now(processor.process(Named("ev")))
+        result_now(processor.process(Named("ev")))
         assert log == ["other:ev", "prepare:ev", "auxiliary:ev", "run:ev"]
 
     def test_a_missing_one_is_named_with_the_chain_that_leads_to_it(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("run", None, requires("prepare")))
         processor.register(log.handler("prepare", None, requires("connect")))
         with pytest.raises(IncompatibleRequirementsException) as caught:
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
         assert caught.value.chain == ("run", "prepare", "connect")
         assert str(caught.value) == "event 'ev': 'run' requires 'prepare' requires 'connect', which is not registered"
         assert log == []
@@ -150,23 +140,23 @@ class TestOrder:
         processor.register(log.handler("run", None, requires("prepare")))
         processor.register(log.handler("prepare", None, want("other")))
         with pytest.raises(IncompatibleRequirementsException, match="'run' requires 'prepare', which does not want it"):
-            now(processor.process(Named("ev")))
-        now(processor.process(Named("other")))
+            result_now(processor.process(Named("ev")))
+        result_now(processor.process(Named("other")))
         assert log == ["prepare:other", "run:other"]
 
     def test_one_required_by_another_has_to_want_what_that_wants(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("run"))
         processor.register(log.handler("prepare", None, want("other"), required_by("run", "unknown")))
         with pytest.raises(IncompatibleRequirementsException, match="'run' requires 'prepare', which does not want it"):
-            now(processor.process(Named("ev")))
-        now(processor.process(Named("other")))
+            result_now(processor.process(Named("ev")))
+        result_now(processor.process(Named("other")))
         assert log == ["prepare:other", "run:other"]
 
     def test_a_cycle_is_spelt_out(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("a", None, requires("b")))
         processor.register(log.handler("b", None, requires("a")))
         with pytest.raises(IncompatibleRequirementsException) as caught:
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
         assert caught.value.chain == ("a", "b", "a")
 
 
@@ -176,7 +166,7 @@ class TestRegister:
         processor.register(log.handler("h"), name="another")
         with pytest.raises(ProcessorReregisterException, match="'h'"):
             processor.register(log.handler("h"))
-        now(processor.process(Named("ev")))
+        result_now(processor.process(Named("ev")))
         assert log == ["h:ev", "h:ev"]
 
     def test_it_takes_functions_only(self, processor: Processor) -> None:
@@ -187,14 +177,14 @@ class TestRegister:
         seen: list[Any] = []
         processor.register(lambda *arguments: seen.extend(arguments), name="h")
         event = Named("ev", ctxt="context")
-        now(processor.process(event))
+        result_now(processor.process(event))
         assert seen == [processor, event]
         assert event.ctxt == "context"
 
     def test_a_handler_registered_later_is_heard_of(self, processor: Processor, log: Log) -> None:
         for name in ("first", "second"):
             processor.register(log.handler(name))
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
         assert log == ["first:ev", "first:ev", "second:ev"]
 
 
@@ -235,7 +225,7 @@ class TestEntryPoints:
         )
         processor.load_from("app.handlers")
         event = Named("ev")
-        now(processor.process(event))
+        result_now(processor.process(event))
         assert event.proc.tests.result == [1, 2]
 
     def test_one_that_cannot_be_loaded_is_named_and_none_is_registered(self, processor: Processor, install: Any) -> None:
@@ -268,7 +258,7 @@ class TestAsynchronous:
         processing = processor.process(Named("ev"))
         assert log == []
         waiting.callback(None)
-        assert now(processing) is None
+        assert result_now(processing) is None
         assert log == ["first", "second:ev", "first", "second:chained"]
 
     def test_a_handlers_exception_fails_the_processing_and_nothing_runs_behind_it(self, processor: Processor, log: Log) -> None:
@@ -276,7 +266,7 @@ class TestAsynchronous:
         processor.register(lambda processor, event: fail(OSError("disk")), name="failing")
         processor.register(log.handler("last"))
         with pytest.raises(OSError, match="disk"):
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
         assert log == ["first:ev"]
 
     def test_cancelling_reaches_the_handler_that_runs(self, processor: Processor, log: Log) -> None:
@@ -285,7 +275,7 @@ class TestAsynchronous:
         processing = processor.process(Named("ev"))
         processing.cancel()
         with pytest.raises(CancelledError):
-            now(processing)
+            result_now(processing)
         assert log == ["cancelled"]
 
     def test_system_exit_passes(self, processor: Processor) -> None:
@@ -303,7 +293,7 @@ class TestChains:
         processor.register(log.handler("more", (Named("a3") for _ in range(1)), want("a")))
         processor.register(log.handler("b1", [Named("c")], want("b1")))
         processor.register(log.handler("rest", None, want("b2", "c", "a3")))
-        now(processor.process(Named("a")))
+        result_now(processor.process(Named("a")))
         assert log == ["a:a", "more:a", "b1:b1", "rest:b2", "rest:a3", "rest:c"]
 
     def test_they_are_bounded(self, log: Log) -> None:
@@ -315,7 +305,7 @@ class TestChains:
 
         processor.register(endless)
         with pytest.raises(ChainTooLong, match="more than 3 events") as caught:
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
         assert caught.value.limit == 3
         assert len(log) == 4
 
@@ -327,18 +317,18 @@ class TestChains:
                 yield Named("ev", left=event.left - 1)
 
         processor.register(count_down)
-        assert now(processor.process(Named("ev", left=5_000))) is None
+        assert result_now(processor.process(Named("ev", left=5_000))) is None
 
     @pytest.mark.parametrize("wrong", [5, ["not an event"], "text", Named("alone")])
     def test_what_is_no_iterable_of_events_is_named_with_its_handler(self, processor: Processor, wrong: Any) -> None:
         processor.register(lambda processor, event: wrong, name="confused")
         with pytest.raises(EventException, match="handler 'confused' returned"):
-            now(processor.process(Named("ev")))
+            result_now(processor.process(Named("ev")))
 
     @pytest.mark.parametrize("name", [None, 5, ["ev"]])
     def test_a_name_that_is_no_string_is_refused(self, processor: Processor, name: Any) -> None:
         with pytest.raises(EventException, match="has to be a string"):
-            now(processor.process(Named(name)))
+            result_now(processor.process(Named(name)))
 
     def test_only_events_are_processed(self, processor: Processor) -> None:
         with pytest.raises(EventException, match="derive its class"):
@@ -360,12 +350,12 @@ class TestStopProcessing:
         return make
 
     def test_without_a_value_what_was_returned_before_is_still_processed(self, stopping: Any, log: Log) -> None:
-        assert now(stopping().process(Named("ev"))) is None
+        assert result_now(stopping().process(Named("ev"))) is None
         assert log == ["first:ev", "last:chained"]
 
     @pytest.mark.parametrize("value", [None, 0, "value", [1]])
     def test_with_a_value_it_is_given_at_once_and_the_rest_is_dropped(self, stopping: Any, log: Log, value: Any) -> None:
-        assert now(stopping(value).process(Named("ev"))) == value
+        assert result_now(stopping(value).process(Named("ev"))) == value
         assert log == ["first:ev"]
 
 

@@ -6,13 +6,15 @@ Registrations, their order, the plan made of them, the firing that runs it, and 
 
 from ._dispatcher import EventDispatcher
 from ._explain import Explanation, Verdict
-from ._order import ordered
-from ._outcome import HandlerResult, Outcome
+from ._options import check_keywords, check_phases, handler_names, several
+from ._order import ordered, requirements
+from ._outcome import Failed, HandlerResult, Outcome, Skipped, Stopped, outcome_of, result_of
 from ._plan import Plan
 from ._policy import ABORT, COLLECT, LOG, RAISE, Action, FailurePolicy, check_policy
 from ._registration import HandlerView
+from ._report import Report
 from ._runner import Runner
-from ._settle import peek, settle, watch
+from ._settle import arrived, forwarded, peek, settle, watch
 from ._step import HandlerID, Step, handler_name, qualified_name_of
 
 __all__ = [
@@ -31,14 +33,27 @@ __all__ = [
     "Verdict",
     # for the packages that run handlers in their own way
     "Action",
+    "Failed",
     "Plan",
+    "Report",
     "Runner",
+    "Skipped",
     "Step",
+    "Stopped",
+    "arrived",
+    "check_keywords",
+    "check_phases",
     "check_policy",
+    "forwarded",
     "handler_name",
+    "handler_names",
     "ordered",
+    "outcome_of",
     "peek",
     "qualified_name_of",
+    "requirements",
+    "result_of",
     "settle",
+    "several",
     "watch",
 ]

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from .._options import seconds, whole_number
 from ..errors import (
     ConfigurationError,
     DispatcherOverloaded,
@@ -26,7 +27,7 @@ from ._admission import Admission
 from ._drain import trap_cancelled
 from ._explain import Explanation, explain
 from ._firing import Call, Firing
-from ._options import check_keywords, check_phases, seconds, several, whole_number
+from ._options import check_keywords, check_phases, several
 from ._origin import calls_above, enclosing
 from ._outcome import Outcome, outcome_of
 from ._plan import Plan
@@ -430,6 +431,11 @@ class EventDispatcher(Runner):
             raise UnknownHandler(listener, repr(self))
         self._unhandled = tuple(other for other in self._unhandled if other != listener)
         self.forget_plans()
+
+    @property
+    def is_listened_to(self) -> bool:
+        """Whether a handler, an observer or a listener for unhandled events is there."""
+        return bool(self._registry or self._unhandled or self.report.observers)
 
     # -- plans
 

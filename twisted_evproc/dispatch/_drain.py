@@ -23,18 +23,19 @@ class Drain:
 
     def __init__(self, report: Report, call_later: Callable[..., IDelayedCall]) -> None:
         self.open = False
-        self._firings: set[Firing] = set()
+        # In the order they were made, as is whatever is cancelled in the end.
+        self._firings: dict[Firing, None] = {}
         self._report = report
         self._call_later = call_later
         self._waiting: list[Callable[[], None]] = []
 
     def add(self, firing: Firing) -> None:
         """A firing is made."""
-        self._firings.add(firing)
+        self._firings[firing] = None
 
     def left(self, firing: Firing) -> None:
         """A firing is over, and none of its calls runs any more."""
-        self._firings.discard(firing)
+        self._firings.pop(firing, None)
         for waiting in tuple(self._waiting):
             waiting()
 
@@ -45,7 +46,7 @@ class Drain:
         :param limit: seconds after which what is left is cancelled, and not waited for.
         """
         own = {call.firing for call in calls_above(enclosing())}
-        left = self._firings - own
+        left = {firing: None for firing in self._firings if firing not in own}
         if not left:
             return succeed(None)
 
@@ -56,9 +57,11 @@ class Drain:
             deferred.callback(None)
 
         def one_left() -> None:
-            left.intersection_update(self._firings)
+            for firing in tuple(left):
+                if firing not in self._firings:
+                    del left[firing]
             if not self.open:
-                left.update(self._firings - own)
+                left.update((firing, None) for firing in self._firings if firing not in own)
             if not left:
                 end()
 

@@ -33,6 +33,7 @@ class Host(Protocol):
     depth: int
 
     def call_later(self, delay: float, function: Callable[..., Any], *args: Any) -> IDelayedCall: ...
+    def event_of(self, argument: Any) -> Any: ...
     def firing_left(self, firing: Firing) -> None: ...
     def forget_plans(self) -> None: ...
 
@@ -92,7 +93,8 @@ class Firing:
     """
     Runs the steps of a plan for one event.
 
-    :ivar event: the event.
+    :ivar argument: what the steps are called with.
+    :ivar event: the event, as outcomes and observers see it.
     :ivar details: the keyword arguments it was fired with.
     :ivar parent: the handler's turn in which it was fired, if any.
     :ivar deferred: what ``fire_event`` returned, once it has.
@@ -110,6 +112,7 @@ class Firing:
         "_raised",
         "_rejected",
         "_waiting",
+        "argument",
         "begun",
         "deferred",
         "details",
@@ -131,11 +134,13 @@ class Firing:
         rejected: Mapping[Step, Failed] | None = None,
     ) -> None:
         """
+        :param event: what the steps are called with.
         :param rejected: steps whose filter failed: not to be called, failed already.
         """
         self.host = host
         self.plan = plan
-        self.event = event
+        self.argument = event
+        self.event = host.event_of(event)
         self.details = details
         self.parent = enclosing()
         self.deferred: Deferred[Outcome] | None = None
@@ -149,7 +154,7 @@ class Firing:
         self._phase = 0
         self._position = 0
         self._waiting: list[int] = []
-        self._calls: set[Call] = set()
+        self._calls: dict[Call, None] = {}  # in the order they began, as they are cancelled
         # why no further handler is called: at once, or after this phase
         self._ending = ""
         self._abort = ""
@@ -313,7 +318,7 @@ class Firing:
             return
         token = current.set(origin)
         try:
-            returned = settle(step.call(self.event))
+            returned = settle(step.call(self.argument))
         except Exception:
             returned = Failure()
         except BaseException:
@@ -335,7 +340,7 @@ class Firing:
             self.host.forget_plans()
         self.values[call.position] = PENDING
         call.deferred = returned
-        self._calls.add(call)
+        self._calls[call] = None
         if step.timeout is not None:
             call.timer = self.host.call_later(step.timeout, self._time_out, call)
         _ = returned.addBoth(call.heard)
@@ -351,7 +356,7 @@ class Firing:
             self._ended(call, result)
 
     def _ended(self, call: Call, result: Any) -> None:
-        self._calls.discard(call)
+        self._calls.pop(call, None)
         if call.timed_out:
             result = self._timeout(call, result)
         if self.over:

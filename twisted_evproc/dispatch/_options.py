@@ -25,33 +25,6 @@ RESERVED = frozenset(
 )
 
 
-def seconds(value: Any, option: str) -> float | None:
-    """
-    A number of seconds above zero, or ``None``.
-
-    :raises twisted_evproc.errors.ConfigurationError: for anything else; NaN and infinity included, which a test's clock would
-        take.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigurationError(f"{option}={value!r} has to be a number of seconds above 0, or None for no limit")
-    return value
-
-
-def whole_number(value: Any, option: str, least: int) -> int | None:
-    """
-    A whole number, or ``None``.
-
-    :raises twisted_evproc.errors.ConfigurationError: for anything else, or less than ``least``.
-    """
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigurationError(f"{option}={value!r} has to be a whole number, {least} or more, or None for no limit")
-    return value
-
-
 def handler_names(names: Any, option: str) -> tuple[str, ...]:
     """
     One name of a handler or several, as a tuple.

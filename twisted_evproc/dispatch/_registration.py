@@ -9,9 +9,10 @@ from weakref import ReferenceType, WeakMethod, ref
 
 import attrs
 
+from .._options import seconds, whole_number
 from ..errors import HandlerNotCallable
 from ..matching import MatchSpec, as_filter
-from ._options import handler_names, seconds, whole_number
+from ._options import handler_names
 from ._settle import REMOVED
 from ._step import HandlerID, Step, handler_name, qualified_name_of
 

@@ -107,7 +107,7 @@ class Runner:
                 values.append(returned)
                 returned = _NOT_CALLED
             else:
-                return succeed(outcome_of(event, details, steps, tuple(values)))
+                return succeed(outcome_of(self.event_of(event), details, steps, tuple(values)))
         except Exception:
             returned = Failure()
         finally:
@@ -153,6 +153,10 @@ class Runner:
         error = FiringTooDeep(MAX_DEPTH, repr(self))
         self.report.too_deep(error, event)
         return fail(error)
+
+    def event_of(self, argument: Any) -> Any:
+        """The event, as outcomes and observers see it, in what the steps are called with."""
+        return argument
 
     def forget_plans(self) -> None:
         """Something has changed on which the choice of loops rests."""

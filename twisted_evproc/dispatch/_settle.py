@@ -126,3 +126,30 @@ def watch(deferred: Deferred[Any], ended: Any) -> None:
 
 def end_of_failure(failure: Failure) -> None:
     """Keeps a reported failure from being reported again when its Deferred is collected."""
+
+
+def forwarded(found: Any) -> Any:
+    """
+    A Deferred of our own for one that belongs to somebody else, who may be waiting for it too; anything else as it is.
+
+    Cancelling ours cancels the other.
+    """
+    if not isinstance(found, Deferred):
+        return found
+    ours: Deferred[Any] = Deferred(lambda _: found.cancel())
+
+    def fire(result: Any) -> None:
+        if not ours.called:
+            ours.callback(result)  # also a Failure, which then runs the errbacks
+
+    watch(found, fire)
+    return ours
+
+
+async def arrived(found: Any) -> Any:
+    """What :func:`settle` gave, once it is there."""
+    if isinstance(found, Deferred):
+        return await found
+    if isinstance(found, Failure):
+        found.raiseException()
+    return found

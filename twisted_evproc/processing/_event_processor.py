@@ -358,6 +358,10 @@ class EventProcessor(Runner):
             plan = self._plans[steps] = Plan(steps, one_by_one=True)
         return self.run(plan, invocation, _NO_DETAILS)
 
+    def event_of(self, argument: Invocation) -> Any:
+        """See :meth:`Runner.event_of`."""
+        return argument.event
+
     def forget_plans(self) -> None:
         """See :meth:`Runner.forget_plans`."""
         for plan in self._plans.values():

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, overload
 import attrs
 from twisted.internet.defer import Deferred
 
-from ..dispatch import qualified_name_of
+from ..dispatch import arrived, forwarded, peek, qualified_name_of
 from ..errors import DecorationError, DependencyError
 from ._event import Event
 
@@ -113,8 +113,10 @@ class Invocation:
 
 
 async def eventually(value: Any) -> Any:
-    """A value, waited for if need be."""
-    return await value if isinstance(value, Deferred) or inspect.iscoroutine(value) else value
+    """A value, waited for if need be; a Deferred may be somebody else's, who waits for it too."""
+    if isinstance(value, Deferred):
+        return await arrived(forwarded(peek(value)))
+    return await value if inspect.iscoroutine(value) else value
 
 
 @attrs.frozen

@@ -1,0 +1,109 @@
+"""Which executor runs a step?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred, gatherResults
+
+from ...errors import FlowDefinitionError
+from ._functions import check_plain, is_async
+from ._inline import InlineExecutor
+from ._process import ProcessExecutor
+from ._thread import ThreadExecutor
+
+if TYPE_CHECKING:
+    from ...interfaces import IStepExecutor
+    from .._model import Step
+
+#: The executors that come with the package, by the names that configuration calls them.
+EXECUTORS: dict[str, Callable[[], Any]] = {"inline": InlineExecutor, "thread": ThreadExecutor, "process": ProcessExecutor}
+
+#: What the predecessor calls ``task_construct``, by the name of the class.
+CONSTRUCTS = {"Process": "process", "Thread": "thread"}
+
+# How many flows that run use an executor.  An object may be given to several.
+_users: dict[IStepExecutor, int] = {}
+
+
+def check_function(function: Callable[..., Any], step: str, executor: Any) -> None:
+    """
+    Whether a step's function can run where the step says.
+
+    :raises twisted_evproc.errors.FlowDefinitionError: when it is asynchronous, and is to run away from the reactor.
+    """
+    if executor in ("thread", "process"):
+        check_plain(function, step, executor)
+    elif isinstance(executor, ThreadExecutor | ProcessExecutor):
+        check_plain(function, step, executor.name)
+
+
+class Executors:
+    """The executors of a flow: made when first needed, and stopped when the flow has run."""
+
+    def __init__(self, default: Any, construct: Any) -> None:
+        """
+        :param default: a name or an executor, for steps that do not say; ``None`` for threads, and for the reactor where the
+            function is ``async def``.
+        :param construct: what the predecessor calls ``task_construct``; counts where ``default`` is ``None``.
+        """
+        if default is None and construct is not None:
+            name = getattr(construct, "__name__", str(construct)).rpartition(".")[2]
+            if name not in CONSTRUCTS:
+                raise FlowDefinitionError(
+                    f"task_construct={construct!r}: there is {', '.join(CONSTRUCTS)}; or choose an executor"
+                )
+            default = CONSTRUCTS[name]
+        self._default = default
+        self._made: dict[Any, IStepExecutor] = {}
+        if default is not None:
+            self.check(default)
+
+    def check(self, executor: Any) -> None:
+        """
+        Whether this names an executor, or is one.
+
+        :raises twisted_evproc.errors.FlowDefinitionError: when it does not.
+        """
+        if isinstance(executor, str):
+            if executor not in EXECUTORS:
+                raise FlowDefinitionError(f"there is no executor {executor!r}; there is {', '.join(EXECUTORS)}")
+        elif not all(callable(getattr(executor, name, None)) for name in ("start", "submit", "adopt", "stop")):
+            raise FlowDefinitionError(f"executor={executor!r:.80} has to be a name ({', '.join(EXECUTORS)}) or an IStepExecutor")
+
+    def of_step(self, step: Step) -> IStepExecutor:
+        """Where the tasks of a step run."""
+        chosen = self._default if step.executor is None else step.executor
+        if chosen is None:
+            return self.local_for(step.func)
+        executor = self._get(chosen)
+        if step.executor is None and isinstance(executor, ThreadExecutor | ProcessExecutor) and is_async(step.func):
+            # What the flow says of its steps in general cannot mean those; what a step says of itself is an error there.
+            return self.local_for(step.func)
+        return executor
+
+    def local_for(self, function: Callable[..., Any]) -> IStepExecutor:
+        """Where a function runs if nobody has chosen."""
+        return self._get("inline" if is_async(function) else "thread")
+
+    def _get(self, chosen: Any) -> IStepExecutor:
+        executor = self._made.get(chosen)
+        if executor is None:
+            executor = EXECUTORS[chosen]() if isinstance(chosen, str) else chosen
+            if executor not in _users:
+                _ = executor.start()
+            _users[executor] = _users.get(executor, 0) + 1
+            self._made[chosen] = executor
+        return cast("IStepExecutor", executor)
+
+    async def stop(self) -> None:
+        """Stop those that were used, except what another flow still uses."""
+        made, self._made = self._made, {}
+        stopping: list[Deferred[None]] = []
+        for executor in made.values():
+            _users[executor] -= 1
+            if not _users[executor]:
+                del _users[executor]
+                stopping.append(executor.stop(0.001))
+        _ = await gatherResults(stopping, consumeErrors=True)
