@@ -1,0 +1,223 @@
+"""What follows from how handling an event went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.logger import capturedLogs
+
+from twisted_evproc import EventDispatcher
+from twisted_evproc.amqp import Envelope, JSONCodec, RecentEvents, SubscriptionOptions, current_envelope
+from twisted_evproc.amqp._handling import DONE, GIVEN_BACK, Dead, Handling, Retry, Verdict, check_target
+from twisted_evproc.amqp._statistics import Counts
+from twisted_evproc.testing import assert_pending, result_now
+
+
+def envelope(body: bytes = b"1", failures: int = 0, event_id: str = "id") -> Envelope:
+    return Envelope(event_id, "/here", "type", body, "application/json", {"n": 1}, failures=failures)
+
+
+class Scene:
+    def __init__(self, target: Any, **options: Any) -> None:
+        self.counts = Counts()
+        self.handling = Handling(target, SubscriptionOptions(**options), JSONCodec(), "scope", self.counts)
+        self.verdicts: list[Verdict] = []
+
+    def take(self, given: Envelope) -> None:
+        self.handling.take(given, self.verdicts.append)
+
+
+def raiser(error: Exception) -> Any:
+    def handle(event: Any) -> None:
+        raise error
+
+    return handle
+
+
+def test_what_is_handled_is_done() -> None:
+    heard: list[Any] = []
+    scene = Scene(lambda event: heard.append((event, current_envelope())))
+    scene.take(envelope(b'{"a": 1}'))
+    assert scene.verdicts == [DONE]
+    assert heard == [({"a": 1}, envelope(b'{"a": 1}'))]
+    assert (scene.counts.received, scene.counts.handled, current_envelope()) == (1, 1, None)
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(0, 1), (1, 5), (2, 5)])
+def test_what_fails_is_tried_again_later(failures: int, delay: float) -> None:
+    scene = Scene(raiser(ValueError("no")), retry_delays=(1, 5), max_deliveries=4)
+    scene.take(envelope(failures=failures))
+    assert scene.verdicts == [Retry(delay, "ValueError: no")]
+    assert scene.counts.retried == 1
+
+
+def test_what_fails_too_often_is_dead() -> None:
+    scene = Scene(lambda event: fail(ValueError("x" * 5000)), max_deliveries=4)
+    scene.take(envelope(failures=3))
+    (verdict,) = scene.verdicts
+    assert isinstance(verdict, Dead)
+    assert verdict.reason == ("ValueError: " + "x" * 5000)[:2000]
+    assert (scene.counts.dead, scene.counts.retried) == (1, 0)
+
+
+@pytest.mark.parametrize(("error", "dead"), [(KeyError("k"), True), (ValueError("v"), False)])
+def test_fatal_errors(error: Exception, dead: bool) -> None:
+    scene = Scene(raiser(error), fatal=(LookupError,))
+    scene.take(envelope())
+    assert isinstance(scene.verdicts[0], Dead) is dead
+
+
+def test_what_cannot_be_read_is_dead() -> None:
+    scene = Scene(print)
+    scene.take(envelope(b"{"))
+    (verdict,) = scene.verdicts
+    assert isinstance(verdict, Dead)
+    assert verdict.reason.startswith("EventNotDecodable: the event id cannot be read: ")
+
+
+def test_failures_are_logged() -> None:
+    with capturedLogs() as logged:
+        Scene(raiser(ValueError("no")), max_deliveries=1).take(envelope())
+    assert [(event["log_failure"].type, event["id"], event["scope"]) for event in logged] == [(ValueError, "id", "scope")]
+
+
+def test_what_is_cut_short_is_given_back() -> None:
+    cancelled: list[Any] = []
+    scene = Scene(lambda event: Deferred(cancelled.append))
+    scene.take(envelope())
+    drained = scene.handling.drained()
+    assert_pending(drained)
+    assert (scene.handling.under_way, scene.counts.under_way) == (1, 1)
+
+    scene.handling.cut_short()
+
+    assert (scene.verdicts, len(cancelled), scene.handling.under_way, scene.counts.under_way) == ([GIVEN_BACK], 1, 0, 0)
+    result_now(drained)
+
+
+def test_what_goes_on_all_the_same_is_given_back_and_forgotten() -> None:
+    never: Deferred[Any] = Deferred()
+
+    async def stubborn(event: Any) -> Any:
+        try:
+            await Deferred()
+        except CancelledError:
+            return await never
+
+    scene = Scene(stubborn)
+    scene.take(envelope())
+    with capturedLogs() as logged:
+        scene.handling.cut_short()
+    assert (scene.verdicts, scene.counts.under_way) == ([GIVEN_BACK], 0)
+    result_now(scene.handling.drained())
+    assert [(event["number"], event["scope"]) for event in logged] == [(1, "scope")]
+    never.callback(None)
+    assert (scene.verdicts, scene.counts.under_way, scene.counts.handled) == ([GIVEN_BACK], 0, 0)
+
+
+def test_events_whose_handlers_wait_for_the_same_deferred_have_a_verdict_each() -> None:
+    shared: Deferred[None] = Deferred()
+    scene = Scene(lambda event: shared)
+    for _ in range(2):
+        scene.take(envelope())
+    assert (scene.handling.under_way, scene.verdicts) == (2, [])
+    shared.callback(None)
+    assert scene.verdicts == [DONE, DONE]
+    assert (scene.handling.under_way, scene.counts.under_way) == (0, 0)
+
+
+def test_after_beginning_again_a_cancellation_is_a_failure() -> None:
+    scene = Scene(raiser(CancelledError()))
+    scene.handling.cut_short()
+    scene.handling.begin()
+    scene.take(envelope())
+    assert isinstance(scene.verdicts[0], Retry)
+
+
+def test_what_was_handled_before_is_not_handled_again() -> None:
+    heard: list[Any] = []
+    scene = Scene(heard.append, dedupe=RecentEvents(10))
+    for event_id in ("a", "a", "b", "", ""):
+        scene.take(envelope(event_id=event_id))
+    assert scene.verdicts == [DONE] * 5
+    # Events without an ID cannot be told apart.
+    assert (len(heard), scene.counts.duplicates, scene.counts.handled) == (4, 1, 4)
+
+
+def test_it_is_remembered_only_once_it_is_handled() -> None:
+    seen = RecentEvents(10)
+    waiting: Deferred[None] = Deferred()
+    scene = Scene(lambda event: waiting, dedupe=seen)
+    scene.take(envelope())
+    assert not seen.seen("scope", "id")
+    waiting.callback(None)
+    assert seen.seen("scope", "id")
+
+
+def test_a_deduplicator_that_fails_is_a_failure() -> None:
+    class Broken(RecentEvents):
+        def seen(self, scope: str, event_id: str) -> bool:
+            raise OSError("disk")
+
+    scene = Scene(print, dedupe=Broken(1))
+    scene.take(envelope())
+    assert scene.verdicts == [Retry(1.0, "OSError: disk")]
+
+
+def test_a_dispatcher_that_does_not_run_takes_nothing() -> None:
+    dispatcher = EventDispatcher(("n",))
+    scene = Scene(dispatcher)
+    scene.take(envelope())
+    (verdict,) = scene.verdicts
+    assert isinstance(verdict, Retry)
+    assert "does not run; start it before the transport, and stop it after it" in verdict.reason
+    _ = dispatcher.start()
+    scene.take(envelope())
+    assert scene.verdicts[1] is DONE
+
+
+def test_who_exits_is_not_held_back() -> None:
+    def leave(event: Any) -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        Scene(leave).take(envelope())
+
+
+def test_a_bound_method_is_a_target() -> None:
+    heard: list[Any] = []
+    check_target(heard.append)("event", envelope())
+    assert heard == ["event"]
+
+
+def test_a_repeat_waits_for_the_delivery_that_is_at_work() -> None:
+    calls: list[Deferred[None]] = []
+
+    def handle(event: Any) -> Deferred[None]:
+        calls.append(Deferred())
+        return calls[-1]
+
+    scene = Scene(handle, dedupe=RecentEvents(10), retry_delays=(1,))
+    for _ in range(3):
+        scene.take(envelope())
+    scene.take(envelope(event_id="another"))
+    assert (len(calls), scene.verdicts) == (2, [])
+
+    # The first one fails, so that the second one is handled; that is enough for the third one.
+    calls[0].errback(ValueError("no"))
+    assert (len(calls), scene.verdicts) == (3, [Retry(1, "ValueError: no")])
+    calls[2].callback(None)
+    assert scene.verdicts[1:] == [DONE, DONE]
+    assert (scene.counts.handled, scene.counts.duplicates, scene.counts.under_way) == (1, 1, 1)
+    calls[1].callback(None)
+
+
+def test_a_repeat_that_waits_can_be_cut_short() -> None:
+    scene = Scene(lambda event: Deferred(), dedupe=RecentEvents(10))
+    for _ in range(3):
+        scene.take(envelope())
+    scene.handling.cut_short()
+    assert scene.verdicts == [GIVEN_BACK] * 3
+    assert scene.counts.under_way == 0

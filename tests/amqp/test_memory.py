@@ -1,0 +1,277 @@
+"""What only a broker in memory can be made to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from tests.amqp.worlds import Heard, Slow
+from twisted_evproc.amqp import MemoryBroker, MemoryTransport
+from twisted_evproc.errors import (
+    ConfigurationError,
+    Overflow,
+    PublishTimeout,
+    SubscriptionRefused,
+    TransportError,
+    TransportStopped,
+)
+from twisted_evproc.testing import assert_pending, failure_now, result_now
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.broker = MemoryBroker(clock=self.clock)
+        self.states: list[str] = []
+
+    def transport(self, **options: Any) -> MemoryTransport:
+        transport = MemoryTransport(self.broker, **{"exchange": "x", **options})
+        _ = transport.dispatcher.add_event_handler(lambda change: self.states.append(change.state), "during")
+        _ = transport.start()
+        self.clock.advance(0)
+        return transport
+
+    def now(self, deferred: Deferred[Any], seconds: float = 0) -> Any:
+        self.clock.advance(seconds)
+        return result_now(deferred)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_nothing_happens_within_a_call(scene: Scene) -> None:
+    transport, heard = scene.transport(), Heard()
+    subscribing = transport.subscribe("g", heard)
+    assert_pending(subscribing)
+    scene.clock.advance(0)
+    publishing = transport.publish(1)
+    assert_pending(publishing)
+    assert not heard
+    assert transport.statistics().in_flight == 1
+    _ = scene.now(publishing)
+    assert list(heard) == [1]
+
+
+def test_a_broker_that_is_down(scene: Scene) -> None:
+    transport, heard = scene.transport(max_waiting=2, publish_timeout=5), Heard()
+    subscription = scene.now(transport.subscribe("g", heard))
+    scene.broker.go_down("it burns")
+    assert (transport.state, transport.reason, subscription.active) == ("down", "it burns", False)
+
+    first, second, third = (transport.publish(number) for number in range(3))
+    assert "2 events (2 bytes) wait for the broker already" in str(failure_now(third, Overflow))
+    assert transport.statistics().waiting == 2
+    for call in (subscription.change(n=1), subscription.delete(), transport.dead_letters("g").count()):
+        assert "try again when the transport is up" in str(failure_now(call, TransportError))
+    scene.clock.advance(4.9)
+    assert_pending(first)
+    scene.clock.advance(0.1)
+    error = failure_now(first, PublishTimeout)
+    assert "within 5 s (down: it burns); it was not sent" in str(error)
+    failure_now(second, PublishTimeout)
+
+    waiting = transport.publish("waits")
+    scene.broker.come_up()
+    _ = scene.now(waiting)
+    assert (list(heard), subscription.active, scene.states) == (["waits"], True, ["up", "down", "up"])
+    assert transport.statistics().connects == 2
+
+
+def test_starting_while_the_broker_is_down(scene: Scene) -> None:
+    scene.broker.go_down()
+    transport, heard = scene.transport(), Heard()
+    subscribing = transport.subscribe("g", heard)
+    scene.clock.advance(10)
+    assert transport.state == "down"
+    assert_pending(subscribing)
+    scene.broker.come_up()
+    assert scene.now(subscribing).active
+
+
+def test_what_was_sent_and_not_confirmed_is_sent_again(scene: Scene) -> None:
+    transport, heard = scene.transport(), Heard()
+    _ = scene.now(transport.subscribe("g", heard))
+    publishing = transport.publish(1)
+    scene.broker.cut(transport)
+    assert transport.state == "connecting"
+    _ = scene.now(publishing)
+    assert list(heard) == [1]
+    publishing = transport.publish(2)
+    scene.broker.go_down()
+    scene.clock.advance(1)
+    assert_pending(publishing)
+    scene.broker.come_up()
+    _ = scene.now(publishing)
+    assert list(heard) == [1, 2]
+
+
+def test_a_broker_that_takes_nothing(scene: Scene) -> None:
+    transport, heard = scene.transport(), Heard()
+    _ = scene.now(transport.subscribe("g", heard))
+    scene.broker.block()
+    assert (transport.state, transport.reason) == ("blocked", "the broker takes no events for now")
+    publishing = transport.publish(1)
+    scene.clock.advance(10)
+    assert_pending(publishing)
+    late = scene.transport()
+    assert late.state == "blocked"
+    scene.broker.block(False)
+    _ = scene.now(publishing)
+    assert (list(heard), transport.state, late.state) == ([1], "up", "up")
+    assert scene.states == ["up", "blocked", "blocked", "up", "up"]
+    with pytest.raises(ConfigurationError, match="blocked='no' has to be True or False"):
+        scene.broker.block("no")  # type: ignore[arg-type]  # what is refused
+
+
+def test_a_transport_that_is_lost_stays_away(scene: Scene) -> None:
+    first, second = scene.transport(), scene.transport()
+    slow, heard = Slow(), Heard()
+    _ = scene.now(first.subscribe("g", slow))
+    event_id = scene.now(first.publish(1))
+    scene.broker.lose(first)
+    scene.broker.go_down()
+    scene.broker.come_up()
+    _ = scene.now(second.subscribe("g", heard))
+    assert (first.state, [envelope.id for envelope in heard.envelopes]) == ("down", [event_id])
+    # Its word counts no more.
+    slow.pending[0].callback(None)
+    assert heard.envelopes[0].redelivered
+    with pytest.raises(ConfigurationError, match="is not at this broker; give a MemoryTransport of it that was started"):
+        scene.broker.lose(first)
+
+
+def test_stopping_in_a_hurry_gives_up_what_is_not_confirmed(scene: Scene) -> None:
+    transport = scene.transport()
+    scene.broker.go_down()
+    publishing = transport.publish(1)
+    stopping = transport.stop(3)
+    scene.clock.advance(2)
+    assert_pending(stopping)
+    scene.clock.advance(1)
+    assert "before the broker confirmed the event" in str(failure_now(publishing, TransportStopped))
+    assert result_now(stopping) is None
+    assert scene.clock.getDelayedCalls() == []
+
+
+def test_nothing_is_left_behind(scene: Scene) -> None:
+    transport, heard = scene.transport(), Heard()
+    _ = scene.now(transport.subscribe("g", heard))
+    _ = scene.now(transport.publish(1))
+    _ = scene.now(transport.stop())
+    assert scene.clock.getDelayedCalls() == []
+
+
+def test_retries_come_by_the_clock(scene: Scene) -> None:
+    transport, heard = scene.transport(), Heard()
+
+    def fail(event: Any) -> None:
+        heard(event)
+        raise ValueError(event)
+
+    _ = scene.now(transport.subscribe("g", fail, retry_delays=(2, 30), max_deliveries=4))
+    _ = scene.now(transport.publish(1))
+    counts = []
+    for seconds in (1.5, 0.5, 29.5, 0.5, 29.5, 0.5):
+        scene.clock.advance(seconds)
+        counts.append(len(heard))
+    assert counts == [1, 2, 2, 3, 3, 4]
+    assert scene.now(transport.dead_letters("g").count()) == 1
+
+
+def test_a_retry_outlives_the_member_and_the_brokers_absence(scene: Scene) -> None:
+    first, second, heard = scene.transport(), scene.transport(), Heard()
+    _ = scene.now(first.subscribe("g", lambda event: 1 / 0, retry_delays=(10,)))
+    event_id = scene.now(first.publish(1))
+    scene.broker.lose(first)
+    scene.broker.go_down()
+    scene.clock.advance(60)
+    scene.broker.come_up()
+    _ = scene.now(second.subscribe("g", heard))
+    assert [(envelope.id, envelope.failures, envelope.redelivered) for envelope in heard.envelopes] == [(event_id, 1, False)]
+
+
+def test_a_member_whose_group_is_deleted_by_another_makes_it_anew(scene: Scene) -> None:
+    first, second, heard = scene.transport(), scene.transport(), Heard()
+    remaining = scene.now(first.subscribe("g", heard, n=1))
+    _ = scene.now(scene.now(second.subscribe("g", Heard(), n=1)).delete())
+    assert remaining.active
+    _ = scene.now(second.publish(1, n=1))
+    assert list(heard) == [1]
+
+
+def test_a_deduplicator_that_cannot_be_opened_is_tried_again(scene: Scene) -> None:
+    class Memory:
+        opened = 0
+
+        def open(self) -> None:
+            self.opened += 1
+            if self.opened < 3:
+                raise OSError("locked")
+
+        def seen(self, scope: str, event_id: str) -> bool:
+            return (scope, event_id) == ("x.g", "old")
+
+        def remember(self, scope: str, event_id: str) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    transport, heard = scene.transport(), Heard()
+    subscribing = transport.subscribe("g", heard, dedupe=Memory())
+    for seconds in (0, 1, 0.5):
+        scene.clock.advance(seconds)
+        assert_pending(subscribing)
+    _ = scene.now(subscribing, 0.5)
+    _ = scene.now(transport.publish(1, event_id="old"))
+    _ = scene.now(transport.publish(2, event_id="new"))
+    assert list(heard) == [2]
+
+
+def test_a_transport_that_routes_otherwise_is_down(scene: Scene) -> None:
+    _ = scene.transport()
+    other = scene.transport(route_by="role")
+    assert other.state == "down"
+    assert other.reason.startswith("the exchange 'x' is routed by None, and not by 'role': all transports on one exchange")
+    failed = other.subscribe("g", Heard())
+    scene.clock.advance(0)
+    failure_now(failed, SubscriptionRefused)
+
+
+def test_without_pika() -> None:
+    program = """
+import sys
+sys.modules["pika"] = None
+from twisted.internet.task import Clock
+from twisted_evproc.amqp import MemoryTransport
+clock, heard = Clock(), []
+transport = MemoryTransport(exchange="x", clock=clock)
+transport.start(); transport.subscribe("g", heard.append); clock.advance(0)
+transport.publish("event"); clock.advance(0)
+transport.dead_letters("g").count().addCallback(heard.append); clock.advance(0)
+print(heard, "twisted.internet.reactor" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['event', 0] False\n", "")
+
+
+def test_without_msgspec_the_extra_is_named() -> None:
+    program = """
+import sys
+sys.modules["msgspec"] = None
+from twisted_evproc.errors import MissingExtra
+try:
+    import twisted_evproc.amqp
+except MissingExtra as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "twisted_evproc.amqp needs a library that is not installed; install twisted_evproc[amqp].\n"
+    assert done.stderr == ""
