@@ -44,7 +44,7 @@ def test_every_command_and_option_is_in_the_script(shell: str, capsys: pytest.Ca
     ("words", "wanted"),
     [
         ("evproc r", ["run"]),
-        ("evproc ", ["run", "explain", "handlers", "completion", "--help", "--version"]),
+        ("evproc ", ["run", "explain", "handlers", "flow", "dead", "completion", "--help", "--version"]),
         ("evproc run shop.py --ev", ["--events"]),
         ("evproc completion z", ["zsh"]),
         ("evproc run --concurrency ", []),

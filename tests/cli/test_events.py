@@ -15,14 +15,14 @@ from twisted.internet.interfaces import IReactorFromThreads
 
 from twisted_evproc.cli._events import (
     JSONLine,
+    JSONLines,
+    JSONLineSplitter,
     Line,
     LineError,
-    LineSource,
-    LineSplitter,
+    Lines,
     ReadyLine,
-    Source,
     ThreadReader,
-    iterable_source,
+    iterable_lines,
 )
 from twisted_evproc.errors import ApplicationError
 
@@ -30,7 +30,7 @@ THREADS = cast(IReactorFromThreads, reactor)
 
 
 def lines_of(chunks: list[bytes], max_bytes: int = 1000) -> list[Line]:
-    splitter = LineSplitter(True, max_bytes)
+    splitter = JSONLineSplitter(True, max_bytes)
     lines = [line for chunk in chunks for line in splitter.feed(chunk)]
     return lines + splitter.finish()
 
@@ -86,7 +86,7 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_an_event() -> Non
     assert JSONLine(1, b'\xef\xbb\xbf{"a": 1}\r', True).record() == {"a": 1}
 
 
-def collected(source: Source) -> list[Any]:
+def collected(source: Lines) -> list[Any]:
     records: list[Any] = []
     while True:
         lines: Any = source.read()
@@ -99,13 +99,13 @@ def collected(source: Source) -> list[Any]:
 
 def test_a_line_source_ends_with_the_last_line_even_without_newline() -> None:
     chunks = [b'{"a": 1}\n{"a"', b": 2}", b""]
-    source = LineSource("x", lambda: succeed(chunks.pop(0)), True)
+    source = JSONLines("x", lambda: succeed(chunks.pop(0)), True)
     assert collected(source) == [(1, {"a": 1}), (2, {"a": 2})]
     assert source.read() is None
 
 
 def test_a_line_source_that_cannot_be_read_names_the_file() -> None:
-    source = LineSource("events.jsonl", lambda: fail(OSError(5, "Input/output error")), True)
+    source = JSONLines("events.jsonl", lambda: fail(OSError(5, "Input/output error")), True)
     reading = source.read()
     assert reading is not None
     caught: list[Any] = []
@@ -126,13 +126,13 @@ async def two_async() -> AsyncIterator[int]:
 
 @pytest.mark.parametrize("records", [[1, 2], two, two(), two_async, (1, 2)])
 def test_an_application_may_bring_any_iterable(records: Any) -> None:
-    assert collected(iterable_source("app.py:events", records)) == [(1, 1), (2, 2)]
+    assert collected(iterable_lines("app.py:events", records)) == [(1, 1), (2, 2)]
 
 
 @pytest.mark.parametrize("records", ["text", {"a": 1}, 5, lambda: None, os])
 def test_what_is_no_iterable_of_events_is_refused(records: Any) -> None:
     with pytest.raises(ApplicationError, match=r"app.py:events: has to be an iterable of events.*--events FILE"):
-        iterable_source("app.py:events", records)
+        iterable_lines("app.py:events", records)
 
 
 def broken() -> Iterator[int]:
@@ -146,7 +146,7 @@ async def broken_async() -> AsyncIterator[int]:
 
 
 def test_an_iterable_that_fails_is_reported_with_its_place() -> None:
-    source = iterable_source("app.py:events", broken)
+    source = iterable_lines("app.py:events", broken)
     assert source.read() == [ReadyLine(1, 1)]
     with pytest.raises(
         ApplicationError, match=r"(?s)app.py:events failed after 1 events:.*RuntimeError: the shelf is empty"
@@ -157,7 +157,7 @@ def test_an_iterable_that_fails_is_reported_with_its_place() -> None:
 
 @ensureDeferred
 async def test_an_async_iterable_that_fails_is_reported_with_its_place() -> None:
-    source: Any = iterable_source("app.py:events", broken_async)
+    source: Any = iterable_lines("app.py:events", broken_async)
     await source.read()
     with pytest.raises(ApplicationError, match="app.py:events failed after 1 events"):
         await source.read()
@@ -169,7 +169,7 @@ def broken_at_once() -> list[int]:
 
 def test_a_function_that_fails_is_reported_with_its_place() -> None:
     with pytest.raises(ApplicationError, match="app.py:events failed after 0 events"):
-        iterable_source("app.py:events", broken_at_once)
+        iterable_lines("app.py:events", broken_at_once)
 
 
 @ensureDeferred

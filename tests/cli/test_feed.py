@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from twisted_evproc import RAISE, EventDispatcher, Outcome, StopProcessing
-from twisted_evproc.cli._events import LineError, LineSource, Source, iterable_source
+from twisted_evproc.cli._events import JSONLines, LineError, Lines, iterable_lines
 from twisted_evproc.cli._feed import SLICE_SECONDS, Feed, mapped
 from twisted_evproc.cli._runnable import DispatcherRunnable
 from twisted_evproc.errors import ApplicationError
@@ -51,7 +51,7 @@ class Setting:
         self.pending[event["n"]] = Deferred()
         return self.pending[event["n"]]
 
-    def start(self, source: Source, **options: Any) -> Feed:
+    def start(self, source: Lines, **options: Any) -> Feed:
         feed = Feed(self.runnable, source, self.heard, self.clock, **options)
         feed.run().addBoth(self.ended.append)
         return feed
@@ -63,7 +63,7 @@ class Setting:
         assert self.ended == [None]
 
     def feed(self, records: Any, **options: Any) -> Feed:
-        return self.start(iterable_source("app.py:events", records), **options)
+        return self.start(iterable_lines("app.py:events", records), **options)
 
 
 def slow(count: int) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ def test_an_event_that_is_refused_is_a_failure_and_the_others_go_on() -> None:
 def test_a_broken_line_is_reported_and_the_others_go_on() -> None:
     setting = Setting()
     chunks = [b'{"kind": 1}\n{oops\n', b'{"kind": 2}', b""]
-    source = LineSource("x.jsonl", lambda: _fired(chunks.pop(0)), True)
+    source = JSONLines("x.jsonl", lambda: _fired(chunks.pop(0)), True)
     feed = setting.start(source)
     assert list(setting.heard.outcomes) == [1, 3]
     assert list(setting.heard.problems) == [2]
@@ -229,7 +229,7 @@ def test_interrupted_it_begins_no_further_event_and_finishes_the_running_ones() 
 def test_interrupted_it_gives_up_waiting_for_lines() -> None:
     setting = Setting()
     waiting: Deferred[bytes] = Deferred()
-    feed = setting.start(LineSource("x", lambda: waiting, True))
+    feed = setting.start(JSONLines("x", lambda: waiting, True))
     assert not setting.ended
     feed.interrupt()
     assert setting.ended == [None]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from twisted_evproc.cli._arguments import COMMANDS, make_parser
 from twisted_evproc.cli._completion import SHELLS
+from twisted_evproc.cli._flow import FLOW_COMMANDS
 from twisted_evproc.cli._status import MEANINGS, ExitStatus
 from twisted_evproc.cli._tally import Tally
+from twisted_evproc.cli._twist import Options
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.rst").read_text()
 
@@ -36,13 +39,28 @@ def spelt(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    parser = make_parser()
-    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return {"evproc": parser, **{f"evproc {name}": own for name, own in commands.choices.items()}}
+    return dict(below("evproc", make_parser()))
+
+
+def below(name: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """A command, and all commands that it has, by the words that call them."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, own in action.choices.items():
+                yield from below(f"{name} {word}", own)
 
 
 def test_every_command_and_option_and_no_other() -> None:
-    assert documented() == {program: spelt(parser) for program, parser in parsers().items()}
+    programs = {program: spelt(parser) for program, parser in parsers().items()}
+    assert documented() == programs | {"twist evproc": twist_options()}
+
+
+def twist_options() -> set[str]:
+    """As ``twist evproc --help`` spells them; what takes a value has it in the words of the page."""
+    options = Options()
+    values = {"stop-timeout": "SECONDS", "concurrency": "N"}
+    return {f"--{name.rstrip('=')}" + (f" {values[name[:-1]]}" if name.endswith("=") else "") for name in options.longOpt}
 
 
 def test_every_synopsis_has_the_arguments() -> None:
@@ -60,6 +78,7 @@ def test_what_each_command_does() -> None:
     for command in COMMANDS:
         if command.name != "completion":
             assert " ".join(command.text.split()) in words
+    assert all(" ".join(command.text.split()) in words for command in FLOW_COMMANDS)
     assert all(f"``{shell}``" in words for shell in SHELLS)
 
 

@@ -14,6 +14,7 @@ from typing import IO
 import pytest
 
 from .conftest import Command
+from .started import evproc as started_evproc
 
 OUTCOMES = ["1 kind=order user=ada | before: check -> ada | during: pack -> {parcels: 1}", "2 kind=other | unhandled"]
 
@@ -297,3 +298,108 @@ def test_memory_does_not_grow_with_the_file(folder: Path, environment: dict[str,
         used.append(int(ended.stdout.splitlines()[-1]))
     # kilobytes on Linux, bytes on macOS: the file alone would be more than as much again
     assert used[1] < used[0] * 1.3
+
+
+TAIL = """
+import json
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted_evproc import EventDispatcher
+from twisted_evproc.sources import FileTailSource
+
+dispatcher = EventDispatcher(["kind"])
+
+class Tail(FileTailSource):
+    ended = False
+    def stop(self):
+        self.ended = True
+        return super().stop()
+
+sources = [Tail("log.jsonl", decode=json.loads, from_start=True, poll_interval=0.05)]
+
+@dispatcher.handler("during", kind="slow")
+async def slow(event):
+    gate = Deferred()
+    print("begun", flush=True)
+    # Ends after the source was stopped, which happens when the process is told to end.
+    def ask():
+        if sources[0].ended:
+            gate.callback("finished")
+        else:
+            reactor.callLater(0.01, ask)
+    ask()
+    return await gate
+"""
+
+
+class TestSources:
+    def test_they_feed_the_application_until_a_signal_and_what_they_brought_is_finished(self, folder: Path) -> None:
+        (folder / "tail.py").write_text(TAIL)
+        log = folder / "log.jsonl"
+        log.write_text('{"kind": "a"}\n')
+        with started_evproc("run", "tail.py", folder=folder) as process:
+            process.wait_for(r"^evproc: events come from .*log\.jsonl \(interrupt to end\)$")
+            process.wait_for("^1 kind=a [|] unhandled$")
+            with log.open("a") as file:
+                file.write('{"kind": "slow"}\n{"kind": "b"}\n')
+            process.wait_for("^begun$")
+            assert process.end(signal.SIGINT) == 130
+            lines = [line for line in process.text.splitlines() if not line.startswith("evproc:")]
+            assert lines[:4] == [
+                "1 kind=a | unhandled",
+                "begun",
+                "2 kind=slow | during: slow -> finished",
+                "3 kind=b | unhandled",
+            ]
+            assert lines[4].startswith("3 events in ")
+
+    def test_a_second_signal_cancels(self, folder: Path) -> None:
+        (folder / "tail.py").write_text(TAIL.replace("if sources[0].ended", "if False"))
+        (folder / "log.jsonl").write_text('{"kind": "slow"}\n{"kind": "b"}\n')
+        with started_evproc("run", "tail.py", folder=folder) as process:
+            process.wait_for("^begun$")
+            process.process.send_signal(signal.SIGTERM)
+            process.wait_for("^evproc: ending; 1 event still runs")
+            assert process.end(signal.SIGTERM) == 143
+            assert "1 kind=slow | cancelled" in process.text
+            assert "kind=b" not in process.text
+
+    def test_events_given_on_the_command_line_come_instead(self, folder: Path, evproc: Command) -> None:
+        (folder / "own.py").write_text("from shop import dispatcher\nsources = events = 'not looked at'\n")
+        ended = evproc("run", "own.py", "--events", "orders.jsonl")
+        assert ended.stdout.splitlines()[:2] == OUTCOMES
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+    @pytest.mark.parametrize(
+        ("rest", "words"),
+        [
+            ("sources = []\nevents = []", "own.py: has both 'events' and 'sources'; rename one of them, or give the events with"),
+            ("sources = []", "own.py:sources: is empty: no event would ever come"),
+            ("sources = 'x'", "own.py:sources: has to be a list of sources, or a function that returns one, not a str"),
+            ("sources = ['x']", "own.py:sources: 'x' is no source of events"),
+            (
+                "class S:\n  def start(self, sink): raise OSError('locked')\n  def stop(self): pass\n"
+                "  def __str__(self): return 'door'\nsources = [S()]",
+                "own.py:sources: door cannot be started: OSError: locked",
+            ),
+        ],
+    )
+    def test_what_cannot_be_used(self, folder: Path, evproc: Command, rest: str, words: str) -> None:
+        (folder / "own.py").write_text(f"from shop import dispatcher\n{rest}\n")
+        ended = evproc("run", "own.py")
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(f"evproc: error: {words}")
+
+    def test_an_imported_module_of_that_name_means_nothing(self, folder: Path, evproc: Command) -> None:
+        (folder / "own.py").write_text("from shop import dispatcher\nfrom twisted_evproc import sources\nevents = []\n")
+        assert evproc("run", "own.py").returncode == 0
+
+    def test_a_handler_that_ends_the_program(self, folder: Path, evproc: Command) -> None:
+        (folder / "own.py").write_text(
+            "from shop import dispatcher\nfrom twisted_evproc.sources import *\n"
+            "class Two(EventGenerator):\n    def get_events(self):\n"
+            "        return [QueuedEvent(self, None, {'kind': 'leave'}) for _ in range(5)]\n"
+            "sources = [Two()]\n@dispatcher.handler('before', kind='leave')\ndef leave(event):\n    raise SystemExit(7)\n"
+        )
+        ended = evproc("run", "own.py")
+        assert ended.returncode == 7

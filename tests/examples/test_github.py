@@ -28,7 +28,8 @@ def application(monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
     modules = set(sys.modules)
     yield load(str(EXAMPLE))
     for name in set(sys.modules) - modules:
-        del sys.modules[name]
+        if getattr(sys.modules[name], "__file__", None) == str(EXAMPLE):
+            del sys.modules[name]
 
 
 def process(application: Application, path: Path) -> list[Outcome]:

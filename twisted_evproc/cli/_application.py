@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import attrs
+from twisted.application.service import IService
 
 from ..errors import ApplicationError
 from ._runnable import Runnable, kind_of, kinds_in_words
@@ -25,6 +26,10 @@ EventMapping: TypeAlias = Callable[[Any], tuple[Any, Mapping[str, Any]]]
 MAPPING_NAME = "to_event"
 #: The iterable in which an application brings its own events.
 EVENTS_NAME = "events"
+#: The sources that an application lets its events come from.
+SOURCES_NAME = "sources"
+#: A service that runs beside an application.
+SERVICE_NAME = "service"
 
 
 @attrs.frozen
@@ -50,6 +55,42 @@ class Application:
     def own_events(self) -> Any:
         """Its ``events``, whatever they are."""
         return getattr(self._module, EVENTS_NAME)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether the application names sources of events."""
+        # A module of that name, such as twisted_evproc.sources, was imported there for what is in it.
+        return not isinstance(getattr(self._module, SOURCES_NAME, self._module), ModuleType)
+
+    def own_sources(self) -> tuple[Any, ...]:
+        """
+        Its ``sources``; empty where it names none.
+
+        :raises twisted_evproc.errors.ApplicationError: where they are no list, nor a function that returns one.
+        """
+        if not self.has_sources:
+            return ()
+        found = getattr(self._module, SOURCES_NAME)
+        name = f"{self.place}:{SOURCES_NAME}"
+        if callable(found):
+            try:
+                found = found()
+            except Exception as error:
+                raise ApplicationError(place_of(error) or name, f"{name}() failed:\n{traceback_of(error)}") from error
+        if not isinstance(found, list | tuple):
+            raise ApplicationError(name, f"has to be a list of sources, or a function that returns one, not {_described(found)}")
+        return tuple(found)
+
+    def own_service(self) -> Any:
+        """
+        Its ``service``, or ``None``.
+
+        :raises twisted_evproc.errors.ApplicationError: for a class in place of an instance of it.
+        """
+        found = getattr(self._module, SERVICE_NAME, None)
+        if isinstance(found, type) and IService.implementedBy(found):
+            raise ApplicationError(f"{self.place}:{SERVICE_NAME}", f"has to be an instance, not {_described(found)}")
+        return found if IService.providedBy(found) else None
 
 
 def load(reference: str) -> Application:
@@ -91,6 +132,8 @@ def _from_file(place: str) -> ModuleType:
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise ApplicationError(place, f"the application file {what}; give the path of a Python file.{_similar_file(path)}")
+    if path.suffix in (".json", ".jsonl"):
+        raise ApplicationError(place, "is JSON, and no application; give the path of a Python file, and events as --events FILE")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -210,4 +253,4 @@ def _similar_file(path: Path) -> str:
     return suggestion(path.name, (each.name for each in folder.glob("*.py"))) if folder.is_dir() else ""
 
 
-__all__ = ["EVENTS_NAME", "MAPPING_NAME", "Application", "EventMapping", "load"]
+__all__ = ["EVENTS_NAME", "MAPPING_NAME", "SERVICE_NAME", "SOURCES_NAME", "Application", "EventMapping", "load"]

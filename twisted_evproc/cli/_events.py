@@ -1,4 +1,4 @@
-"""Where events come from: lines of JSON from a file or pipe, or an application's own iterable, in bounded memory."""
+"""The lines that are fed to an application: of JSON from a file or pipe, or what its own iterable gives, in bounded memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from queue import SimpleQueue
 from typing import Any, Protocol
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
+from .._json import decode
+from ..dispatch import Outcome
 from ..errors import ApplicationError
-from ._json import decode
 from ._traces import place_of, traceback_of
 
 CHUNK_BYTES = 65_536
@@ -85,7 +86,7 @@ _JSON_NAMES = {list: "an array", str: "a string", int: "a number", float: "a num
 
 
 @attrs.frozen
-class LongLine:
+class LongJSONLine:
     """A line that was too long to be kept."""
 
     number: int
@@ -108,25 +109,43 @@ class ReadyLine:
         return self.value
 
 
-class Source(Protocol):
-    """Lines, a few at a time."""
+class Lines(Protocol):
+    """
+    Lines, a few at a time.
 
-    @property
-    def name(self) -> str:
-        """What messages call it."""
+    :ivar name: what messages call them.
+    """
+
+    name: str
 
     def read(self) -> Sequence[Line] | Deferred[Sequence[Line] | None] | None:
         """
         The next lines, possibly none yet; ``None`` at the end.
 
         :return: the lines, or a Deferred of them, which fails with
-            :class:`~twisted_evproc.errors.ApplicationError` when the source is broken; cancelling it gives up reading.
+            :class:`~twisted_evproc.errors.ApplicationError` when no more can be had; cancelling it gives up reading.
         :raises twisted_evproc.errors.ApplicationError: as above.
         """
 
+    def drain(self) -> bool:
+        """
+        Let no further lines come than there are; :meth:`read` gives these, then ``None``.
 
-class LineSplitter:
-    """Cuts chunks of bytes into lines; blank ones are counted and left out."""
+        :return: ``False`` where nothing has come in that was not read: nobody need read on.
+        """
+        return False
+
+    def finished(self, line: Line, result: Outcome | Failure) -> None:
+        """Hear what became of a line that was not dropped: the outcome of its event, or why there is none."""
+        return
+
+    def close(self) -> Deferred[None]:
+        """Give back what is held.  What was not read is dropped."""
+        return succeed(None)
+
+
+class JSONLineSplitter:
+    """Cuts chunks of bytes into lines that stay bytes, for columns in messages; blank ones are counted and left out."""
 
     def __init__(self, only_objects: bool, max_bytes: int = MAX_LINE_BYTES) -> None:
         self._only_objects = only_objects
@@ -152,7 +171,7 @@ class LineSplitter:
         too_long = self._begun_bytes > self._max_bytes
         self._begun, self._begun_bytes = [], 0
         if too_long:
-            return [LongLine(self._number, self._max_bytes)]
+            return [LongJSONLine(self._number, self._max_bytes)]
         return [JSONLine(self._number, raw, self._only_objects)] if raw and not raw.isspace() else []
 
     def _extend(self, part: bytes) -> None:
@@ -163,7 +182,7 @@ class LineSplitter:
             self._begun.append(part)
 
 
-class LineSource:
+class JSONLines(Lines):
     """
     Lines of JSON out of chunks of bytes.
 
@@ -175,11 +194,11 @@ class LineSource:
     def __init__(self, name: str, read_chunk: Callable[[], Deferred[bytes]], only_objects: bool) -> None:
         self.name = name
         self._read_chunk = read_chunk
-        self._splitter = LineSplitter(only_objects)
+        self._splitter = JSONLineSplitter(only_objects)
         self._ended = False
 
     def read(self) -> Deferred[Sequence[Line] | None] | None:
-        """See :meth:`Source.read`."""
+        """See :meth:`Lines.read`."""
         if self._ended:
             return None
         return self._read_chunk().addCallbacks(self._split, self._unreadable)
@@ -197,7 +216,7 @@ class LineSource:
         failure.raiseException()
 
 
-class IterableSource:
+class IterableLines(Lines):
     """The records of an application's own iterable, one at a time."""
 
     def __init__(self, name: str, records: Iterable[Any]) -> None:
@@ -206,7 +225,7 @@ class IterableSource:
         self._number = 0
 
     def read(self) -> Sequence[Line] | None:
-        """See :meth:`Source.read`."""
+        """See :meth:`Lines.read`."""
         try:
             record = next(self._records)
         except StopIteration:
@@ -217,8 +236,8 @@ class IterableSource:
         return [ReadyLine(self._number, record)]
 
 
-class AsyncIterableSource:
-    """As :class:`IterableSource`, for ``async for``."""
+class AsyncIterableLines(Lines):
+    """As :class:`IterableLines`, for ``async for``."""
 
     def __init__(self, name: str, records: AsyncIterable[Any]) -> None:
         self.name = name
@@ -226,7 +245,7 @@ class AsyncIterableSource:
         self._number = 0
 
     def read(self) -> Deferred[Sequence[Line] | None]:
-        """See :meth:`Source.read`."""
+        """See :meth:`Lines.read`."""
         return Deferred.fromCoroutine(self._next())
 
     async def _next(self) -> Sequence[Line] | None:
@@ -247,9 +266,9 @@ def _iteration_failed(name: str, number: int, error: Exception) -> ApplicationEr
     return ApplicationError(place, f"{name} failed after {number} events:\n{traceback_of(error)}")
 
 
-def iterable_source(name: str, records: Any) -> Source:
+def iterable_lines(name: str, records: Any) -> Lines:
     """
-    The source for an application's ``events``: an iterable, an async iterable, or a function that returns one.
+    The lines for an application's ``events``: an iterable, an async iterable, or a function that returns one.
 
     :raises twisted_evproc.errors.ApplicationError: for anything else.
     """
@@ -259,9 +278,9 @@ def iterable_source(name: str, records: Any) -> Source:
         except Exception as error:
             raise _iteration_failed(name, 0, error) from error
     if isinstance(records, AsyncIterable):
-        return AsyncIterableSource(name, records)
+        return AsyncIterableLines(name, records)
     if isinstance(records, Iterable) and not isinstance(records, str | bytes | Mapping):
-        return IterableSource(name, records)
+        return IterableLines(name, records)
     raise ApplicationError(
         name,
         f"has to be an iterable of events, or a function that returns one, not a {type(records).__name__}; correct or rename "
@@ -316,16 +335,16 @@ class ThreadReader:
 
 
 __all__ = [
-    "AsyncIterableSource",
-    "IterableSource",
+    "AsyncIterableLines",
+    "IterableLines",
     "JSONLine",
     "Line",
     "LineError",
-    "LineSource",
-    "LineSplitter",
-    "LongLine",
+    "JSONLines",
+    "JSONLineSplitter",
+    "LongJSONLine",
     "ReadyLine",
-    "Source",
+    "Lines",
     "ThreadReader",
-    "iterable_source",
+    "iterable_lines",
 ]

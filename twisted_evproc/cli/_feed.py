@@ -1,4 +1,4 @@
-"""The events of a source, one after the other or a few at a time, into something that takes them."""
+"""The events that lines hold, one after the other or a few at a time, into something that takes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from ..dispatch import Outcome
 from ..errors import ConfigurationError, KeywordNotAllowed
 from ._application import MAPPING_NAME, EventMapping
-from ._events import Line, LineError, Source
+from ._events import Line, LineError, Lines
 from ._runnable import Runnable
 from ._spelling import suggestion
 from ._tally import Tally
@@ -45,8 +45,8 @@ class Feed:
     """
     Feeds a :class:`Runnable`.
 
-    Events are started in the order of the lines; with a concurrency above 1 they may end in another.  Memory is bounded by the
-    source and the concurrency.
+    Events are started in the order of the lines; with a concurrency above 1 they may end in another.  Memory is bounded by what
+    the lines hold and by the concurrency.
 
     :param mapping: from a record to ``(event, details)``; ``None`` takes the runnable's own way.
     :param concurrency: how many events are processed at the same time, 1 or more.
@@ -56,7 +56,7 @@ class Feed:
     def __init__(
         self,
         runnable: Runnable,
-        source: Source,
+        lines: Lines,
         report: Report,
         clock: IReactorTime,
         *,
@@ -65,7 +65,7 @@ class Feed:
     ) -> None:
         self.tally = Tally()
         self._runnable = runnable
-        self._source = source
+        self._lines = lines
         self._report = report
         self._clock = clock
         self._mapping = mapping
@@ -81,19 +81,22 @@ class Feed:
 
     def run(self) -> Deferred[None]:
         """
-        Start the runnable, feed it, finish what runs, stop it.  Called once.
+        Start the runnable, feed it, close the lines, finish what runs, stop the runnable.  Called once.
 
         :return: fires when all that is done.  Fails, also after all that, with
-            :class:`~twisted_evproc.errors.ApplicationError` when the source is broken, with what passes through handlers
+            :class:`~twisted_evproc.errors.ApplicationError` when no more lines can be had, with what passes through handlers
             (``SystemExit``, ``KeyboardInterrupt``), and with what the report raises.
         """
         return Deferred.fromCoroutine(self._run())
 
     def interrupt(self) -> None:
         """
-        End early: begin no further event.  What runs is finished; called a second time, what runs is cancelled.
+        End early: begin no further event but those that have come in and cannot be had again.  What runs is finished; called a
+        second time, what runs is cancelled, and what came in is dropped.
         """
         self._interrupts += 1
+        if self._interrupts == 1 and not self._ended and self._lines.drain():
+            return
         self._ended = True
         if self._waiting is not None:
             self._waiting.cancel()
@@ -121,6 +124,7 @@ class Feed:
                 raise
         finally:
             self._ended = True
+            await self._lines.close()
             while self._running:
                 await self._slot()
             self._stopping = True
@@ -132,7 +136,7 @@ class Feed:
     async def _take_all(self) -> None:
         slice_end = self._clock.seconds() + SLICE_SECONDS
         while not self._is_ended():
-            lines = self._source.read()
+            lines = self._lines.read()
             if isinstance(lines, Deferred):
                 lines = await self._wait(lines)
             if lines is None:
@@ -170,10 +174,12 @@ class Feed:
         except LineError as error:
             self.tally.broken_lines += 1
             self._report.broken(number, error)
+            self._lines.finished(line, Failure(error))
             return
 
         def ended(result: Outcome | Failure) -> None:
             try:
+                self._lines.finished(line, result)
                 self._tell(number, event, details, result)
             except BaseException:  # noqa: BLE001  it is kept, and raised when the run is over
                 self._fail(Failure())
@@ -218,6 +224,8 @@ def mapped(record: Any, runnable: Runnable, mapping: EventMapping | None) -> tup
         return runnable.to_event(record)
     try:
         pair = mapping(record)
+    except LineError:
+        raise
     except Exception as error:
         raise LineError(f"{MAPPING_NAME}() failed: {summary_of(error)} ({place_of(error)})", cause=error) from error
     if not _is_event_and_details(pair):

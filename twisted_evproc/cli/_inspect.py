@@ -7,12 +7,12 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._json import decode, encode
 from ..dispatch import HandlerView
 from ..errors import ApplicationError, KeywordNotAllowed
 from ._application import Application, load
 from ._events import JSONLine, LineError
 from ._feed import mapped
-from ._json import decode, encode
 from ._output import Output
 from ._spelling import suggestion
 from ._words import pairs_in_words, printable

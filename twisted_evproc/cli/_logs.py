@@ -40,8 +40,8 @@ class CommandLog:
         level = event.get("log_level")
         if level is not None and level < self._least:
             return
-        failure = event.get("log_failure")
-        if isinstance(failure, Failure) and "handler_name" in event and event["log_namespace"].startswith("twisted_evproc."):
+        failure = failed_handler(event)
+        if failure is not None:
             self._held[id(failure.value)] = event
             if len(self._held) > MAX_HELD:
                 self.release()
@@ -60,6 +60,14 @@ class CommandLog:
             self._observer(event)
 
 
+def failed_handler(event: LogEvent) -> Failure | None:
+    """The failure, where this is what a dispatcher or processor logs when one of its handlers has failed."""
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure) and "handler_name" in event and event["log_namespace"].startswith("twisted_evproc."):
+        return failure
+    return None
+
+
 def _format(event: LogEvent) -> str:
     return printable_lines(eventAsText(event)) + "\n"
 
@@ -75,4 +83,4 @@ def begin_logging(stream: TextIO, verbose: bool) -> CommandLog:
     return log
 
 
-__all__ = ["CommandLog", "begin_logging"]
+__all__ = ["CommandLog", "begin_logging", "failed_handler"]

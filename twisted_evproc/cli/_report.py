@@ -10,9 +10,9 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from .._json import encode
 from ..dispatch import HandlerResult, Outcome
 from ._events import LineError
-from ._json import encode
 from ._logs import CommandLog
 from ._output import Output
 from ._tally import REFUSED, Tally
@@ -24,7 +24,7 @@ class Problems:
     """
     What goes to the standard error stream: broken lines as ``file:line:column: problem``, and tracebacks where asked for.
 
-    :param name: of the source.
+    :param name: of what the lines come from.
     :param log: hears which failures are shown here.
     :param tracebacks: whether to show them.
     """

@@ -17,15 +17,18 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from ..errors import ApplicationError
-from ._application import EVENTS_NAME, Application, load
-from ._events import LineSource, Source, ThreadReader, iterable_source
+from ._amqp import URL_VARIABLE, GroupLines, default_group, log_briefly, make_transport
+from ._application import EVENTS_NAME, SOURCES_NAME, Application, load
+from ._events import JSONLines, Lines, ThreadReader, iterable_lines
 from ._feed import Feed
+from ._live import SourceLines
 from ._logs import begin_logging
 from ._output import Output
 from ._report import JSONReport, Problems, TextReport
 from ._spelling import suggestion
 from ._status import ExitStatus
 from ._tally import Tally
+from ._words import printable
 
 STANDARD_INPUT = "-"
 
@@ -42,11 +45,16 @@ def run(options: argparse.Namespace) -> int:
     from twisted.internet import reactor as installed_reactor
 
     reactor: Any = installed_reactor
-    with _source(options.events, application, reactor) as source:
+    with _lines(options, application, reactor) as lines:
         output = Output(sys.stdout, reactor)
-        problems = Problems(source.name, Output(sys.stderr), log, options.verbose)
+        problems = Problems(lines.name, Output(sys.stderr), log, options.verbose)
         report = (JSONReport if options.json else TextReport)(output, problems, options.quiet)
-        feed = Feed(application.runnable, source, report, reactor, mapping=application.mapping, concurrency=options.concurrency)
+        mapping = lines.mapping if isinstance(lines, GroupLines) else application.mapping
+        feed = Feed(application.runnable, lines, report, reactor, mapping=mapping, concurrency=options.concurrency)
+        if isinstance(lines, GroupLines) and not options.verbose:
+            log_briefly(log)
+        if isinstance(lines, SourceLines | GroupLines) and not options.quiet:
+            _ = lines.started.addCallback(_say_where_from, lines)
         ending = _Ending(feed, reactor)
         gone = False
         try:
@@ -63,6 +71,14 @@ def run(options: argparse.Namespace) -> int:
     return _status(feed.tally, ending.signal)
 
 
+def _say_where_from(_: None, lines: SourceLines | GroupLines) -> None:
+    _say(f"events come from {lines} (interrupt to end)")
+
+
+def _say(what: str) -> None:
+    print(f"evproc: {printable(what)}", file=sys.stderr, flush=True)
+
+
 def _status(tally: Tally, signal_number: int | None) -> int:
     if signal_number is not None:
         return ExitStatus.INTERRUPTED if signal_number == signal.SIGINT else ExitStatus.TERMINATED
@@ -72,19 +88,31 @@ def _status(tally: Tally, signal_number: int | None) -> int:
 
 
 @contextmanager
-def _source(events: str | None, application: Application, reactor: Any) -> Iterator[Source]:
+def _lines(options: argparse.Namespace, application: Application, reactor: Any) -> Iterator[Lines]:
+    events: str | None = options.events
     only_objects = application.mapping is None
+    if _from_group(options):
+        yield _group_lines(options, application)
+        return
+    if events is None and application.has_events and application.has_sources:
+        raise ApplicationError(
+            application.place,
+            f"has both {EVENTS_NAME!r} and {SOURCES_NAME!r}; rename one of them, or give the events with --events FILE",
+        )
+    if events is None and application.has_sources:
+        yield SourceLines(f"{application.place}:{SOURCES_NAME}", _some(application), reactor)
+        return
     if events is None and application.has_events:
-        yield iterable_source(f"{application.place}:{EVENTS_NAME}", application.own_events())
+        yield iterable_lines(f"{application.place}:{EVENTS_NAME}", application.own_events())
         return
     if events is None or events == STANDARD_INPUT:
         if sys.stdin is None or (events is None and sys.stdin.isatty()):
             raise ApplicationError(
                 application.place,
-                f"there are no events: it has no {EVENTS_NAME!r} of its own and nothing is piped in.  Give a file of JSON lines "
-                f"with --events FILE, or write --events - to type them",
+                f"there are no events: it has no {EVENTS_NAME!r} or {SOURCES_NAME!r} of its own and nothing is piped in.  Give a "
+                f"file of JSON lines with --events FILE, or write --events - to type them",
             )
-        yield LineSource("standard input", ThreadReader(sys.stdin.fileno(), reactor), only_objects)
+        yield JSONLines("standard input", ThreadReader(sys.stdin.fileno(), reactor), only_objects)
         return
     try:
         descriptor = os.open(events, os.O_RDONLY)
@@ -95,7 +123,45 @@ def _source(events: str | None, application: Application, reactor: Any) -> Itera
         raise ApplicationError(events, "the event file is a directory; give a file of JSON lines")
     # Not closed at the end: the reading thread may sit in a read that only its process's end ends, and closing below it would
     # hand the number to whatever is opened next.
-    yield LineSource(events, ThreadReader(descriptor, reactor), only_objects)
+    yield JSONLines(events, ThreadReader(descriptor, reactor), only_objects)
+
+
+def _from_group(options: argparse.Namespace) -> bool:
+    """
+    Whether the events are those of a group.
+
+    :raises twisted_evproc.errors.ApplicationError: for options that do not go together.
+    """
+    wanted = options.amqp is not None or options.group is not None
+    if wanted and options.events is not None:
+        raise ApplicationError("--events", "events come from a file or from a broker: leave out --events, or --amqp and --group")
+    if not wanted:
+        for option in ("exchange", "route_by", "match", "window"):
+            if getattr(options, option):
+                raise ApplicationError(
+                    f"--{option.replace('_', '-')}",
+                    f"says which events of a broker to take: give --amqp URL too, or --group NAME with the URL in {URL_VARIABLE}",
+                )
+    if wanted and options.window is not None and options.window < options.concurrency:
+        raise ApplicationError(
+            "--window",
+            f"the broker would hand over {options.window} at once, and --concurrency wants {options.concurrency}: give "
+            f"--window {options.concurrency} or more",
+        )
+    return wanted
+
+
+def _group_lines(options: argparse.Namespace, application: Application) -> GroupLines:
+    group = default_group(application.place) if options.group is None else options.group
+    window = options.window or options.concurrency
+    return GroupLines(make_transport(options), group, application, match=options.match, window=window, tell=_say)
+
+
+def _some(application: Application) -> tuple[Any, ...]:
+    sources = application.own_sources()
+    if not sources:
+        raise ApplicationError(f"{application.place}:{SOURCES_NAME}", "is empty: no event would ever come")
+    return sources
 
 
 def _similar(events: str) -> str:
@@ -171,7 +237,7 @@ class _Ending:
         count = self._feed.running
         if count:
             told = "1 event still runs" if count == 1 else f"{count} events still run"
-            print(f"evproc: ending; {told} (interrupt again to cancel)", file=sys.stderr, flush=True)
+            _say(f"ending; {told} (interrupt again to cancel)")
 
 
 __all__ = ["run"]

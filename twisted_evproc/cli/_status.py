@@ -20,7 +20,7 @@ class ExitStatus(IntEnum):
 #: What each means, as the help and the reference say it.
 MEANINGS: dict[ExitStatus, str] = {
     ExitStatus.SUCCESS: "all went well; events that no handler wanted are no fault",
-    ExitStatus.HANDLERS_FAILED: "handlers failed, or events were refused",
+    ExitStatus.HANDLERS_FAILED: "handlers failed, events were refused, or a check found something wrong",
     ExitStatus.UNUSABLE: "the command line, the application or the event file cannot be used",
     ExitStatus.BROKEN_LINES: "lines were broken, but all else went well",
     ExitStatus.INTERRUPTED: "ended by SIGINT (Ctrl-C)",

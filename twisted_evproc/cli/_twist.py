@@ -1,0 +1,205 @@
+"""``twist evproc``: an application and its sources as a Twisted service."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import twisted
+from twisted.application.service import IService
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.usage import Options as UsageOptions
+from twisted.python.usage import UsageError
+
+from .._version import __version__
+from ..errors import EvprocError
+from ..service import ServiceStack, UtilityService
+from ._application import SERVICE_NAME, Application, load
+from ._background import BackgroundApplication
+from ._status import ExitStatus
+from ._traces import summary_of
+
+_LOG = Logger(namespace="twisted_evproc.cli")
+
+#: What was cancelled has this long to end before the process ends without it.
+GRACE_SECONDS = 1.0
+
+EXAMPLES = (
+    "twist evproc gateway.py",
+    "twist --log-format=text --log-level=debug evproc gateway.py",
+    "twist --log-file=gateway.log evproc --stop-timeout=20 --concurrency=10 shop.gateway:dispatcher",
+)
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise ValueError(f"{text!r} has to be a whole number, 1 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{text!r} has to be a number of seconds, more than 0")
+    return number
+
+
+class Options(UsageOptions):
+    """The command line behind ``twist evproc``."""
+
+    synopsis = "[options] APP"
+    longdesc = (
+        "Runs an application, a Python file or a module with a dispatcher or a processor, on the events of the 'sources' that it "
+        "names, until SIGTERM or SIGINT.  Then the sources are stopped, and what they have brought is processed."
+    )
+    optParameters = (  # noqa: N815  a name of Twisted's
+        (
+            "stop-timeout",
+            None,
+            None,
+            "Seconds after which stopping cancels the events that are under way (default: none, they are waited for).",
+            _seconds,
+        ),
+        (
+            "concurrency",
+            None,
+            1,
+            "Events that are processed at the same time (default: 1, one after the other).",
+            _count,
+        ),
+    )
+
+    def opt_version(self) -> NoReturn:
+        """Write the version and leave."""
+        print(f"evproc {__version__} (Twisted {twisted.__version__}, Python {platform.python_version()})")
+        raise SystemExit(0)
+
+    def parseArgs(self, *arguments: str) -> None:  # noqa: N802  a name of Twisted's
+        """Take APP."""
+        if not arguments:
+            raise UsageError("say which application: twist evproc APP")
+        if len(arguments) > 1:
+            raise UsageError(f"{arguments[1]!r} is one argument too many; options stand before APP")
+        self["application"] = arguments[0]
+
+    def getUsage(self, width: int | None = None) -> str:  # noqa: N802  a name of Twisted's
+        """The help, with examples."""
+        usage: str = super().getUsage(width)
+        return "\n".join([usage.rstrip("\n"), "", "Examples:", *(f"  {example}" for example in EXAMPLES), ""])
+
+
+def makeService(options: Options) -> IService:  # noqa: N802  a name of Twisted's
+    """
+    The service of an application: its own ``service``, where it has one, and on top what brings events from its sources to it.
+
+    :raises SystemExit: with words on the standard error stream, when the application cannot be used.
+    """
+    from twisted.internet import reactor
+
+    ending = _ProcessEnding(reactor)
+    try:
+        application = load(options["application"])
+        return ApplicationService(application, options["stop-timeout"], options["concurrency"], reactor, ending.leave)
+    except EvprocError as error:
+        _unusable(error)
+
+
+class ApplicationService(ServiceStack):
+    """
+    An application, as a service of a process that ends with it.
+
+    Where the application cannot be started, or a handler ends the program, the process ends too, and its exit status says so.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        stop_timeout: float | None,
+        concurrency: int,
+        reactor: Any,
+        leave: Callable[[int], None],
+    ) -> None:
+        """
+        :param stop_timeout: seconds after which stopping cancels what is under way; ``None`` for no limit.
+        :param concurrency: how many events are processed at the same time.
+        :param leave: ends the process with an exit status.
+        :raises twisted_evproc.errors.ApplicationError: for sources that are none.
+        """
+        self._leave = leave
+        background = BackgroundApplication(
+            application, reactor, reactor.callWhenRunning, self._background_ended, concurrency=concurrency
+        )
+        own = application.own_service()
+        limit = None if stop_timeout is None else stop_timeout + GRACE_SECONDS
+        children = [UtilityService(background, stop_timeout, application.place)]
+        if own is not None:
+            if own.name is None:
+                own.setName(SERVICE_NAME)
+            children.insert(0, own)
+        super().__init__(*children, stop_timeout=limit, clock=reactor)
+
+    def startService(self) -> None:  # noqa: N802  a name of Twisted's
+        """See :meth:`ServiceStack.startService`."""
+        try:
+            super().startService()
+        except EvprocError as error:
+            _unusable(error)
+        _ = self.when_started().addErrback(self._not_started)
+
+    def _not_started(self, failure: Failure) -> None:
+        # It was logged; and nothing is to be done where it was stopped before it worked.
+        if not failure.check(CancelledError):
+            self._leave(ExitStatus.UNUSABLE)
+
+    def _background_ended(self, failure: Failure) -> None:
+        if isinstance(failure.value, SystemExit):
+            _LOG.info("a handler ends the program: {error}", error=summary_of(failure.value))
+            code = failure.value.code
+            self._leave(code if isinstance(code, int) else int(code is not None))
+        else:
+            _LOG.failure("{service!r} has ended", failure, service=self)
+            self._leave(ExitStatus.HANDLERS_FAILED)
+
+
+class _ProcessEnding:
+    """
+    Ends a process that ``twist`` runs with an exit status; ``twist`` itself gives 0 unless a signal ended it.
+
+    To be made before the application's own code registers anything at ``atexit``: what came first is called last there.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._status = 0
+        _ = atexit.register(self._exit)
+
+    def leave(self, status: int) -> None:
+        """Stop the reactor, and let the process end with this status."""
+        self._status = status
+        self._reactor.callWhenRunning(self._reactor.stop)
+
+    def _exit(self) -> None:
+        if not self._status:
+            return
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        os._exit(self._status)
+
+
+def _unusable(error: EvprocError) -> NoReturn:
+    print(f"twist evproc: error: {error}", file=sys.stderr)
+    raise SystemExit(ExitStatus.UNUSABLE)
+
+
+__all__ = ["ApplicationService", "Options", "makeService"]
