@@ -85,12 +85,13 @@ def twist(*arguments: str, folder: Path, plugins: Path, **environment: str) -> I
     ``twist`` with arguments.
 
     :param plugins: a folder for the Python path, where the plugin is put as an installed wheel has it: what is installed for
-        development lacks it.
+        development lacks it.  Where the tests run without the package beside them, it is an installed wheel's own.
     """
-    installed = plugins / "twisted" / "plugins" / "twisted_evproc_plugin.py"
-    if not installed.exists():
+    plugin = ROOT / "twisted_evproc" / "_dropin" / "twisted_evproc_plugin.py"
+    installed = plugins / "twisted" / "plugins" / plugin.name
+    if plugin.exists() and not installed.exists():
         installed.parent.mkdir(parents=True)
-        installed.symlink_to(ROOT / "twisted_evproc" / "_dropin" / installed.name)
+        installed.symlink_to(plugin)
     path = os.pathsep.join((str(plugins), str(ROOT)))
     code = "import sys; from twisted.application.twist._twist import Twist; sys.exit(Twist.main())"
     command = (sys.executable, "-c", code, *arguments)
