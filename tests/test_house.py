@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import configparser
 import importlib.metadata
@@ -12,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -21,6 +22,7 @@ import pytest
 from twisted_evproc import errors
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "twisted_evproc"
 DOCS = ROOT / "docs"
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 CHECKS = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
@@ -141,6 +143,64 @@ class TestImport:
 
         assert foreign == {}
         assert "twisted" in required
+
+
+def imported(node: ast.AST, module: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The full names of what a statement imports into a module."""
+    if isinstance(node, ast.Import):
+        yield from (tuple(alias.name.split(".")) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = module[: -node.level] if node.level else ()
+        below = node.module.split(".") if node.module else []
+        yield from ((*above, *below, alias.name) for alias in node.names)
+
+
+def foreign_private_imports(package: Path) -> list[str]:
+    """What the parts of a package import of each other past their façades; modules beside the parts are for all of them."""
+    found = []
+    for file in sorted(package.rglob("*.py")):
+        module = file.relative_to(package.parent).with_suffix("").parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            for name in imported(node, module):
+                private = any(part.startswith("_") and not part.endswith("__") for part in name[2:])
+                if private and name[0] == package.name and name[1] != module[1]:
+                    found.append(f"{'.'.join(module)}: {'.'.join(name)}")
+    return found
+
+
+def planted(folder: Path, statement: str) -> Path:
+    """A package with this in one of its modules."""
+    module = folder / "planted" / "cli" / "_main.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(f"{statement}\n", encoding="utf-8")
+    return folder / "planted"
+
+
+class TestFacades:
+    def test_no_package_reaches_into_another(self) -> None:
+        assert foreign_private_imports(PACKAGE) == []
+
+    @pytest.mark.parametrize(
+        ("statement", "name"),
+        [
+            ("from ..flow._errors import summary", "flow._errors.summary"),
+            ("from ..flow import _errors", "flow._errors"),
+            ("from ..flow.store import _text", "flow.store._text"),
+            ("from planted.flow.store._reader import StoreReader", "flow.store._reader.StoreReader"),
+            ("import planted.flow._errors", "flow._errors"),
+            ("from .._json import _strict", "_json._strict"),
+            ("def later():\n    from ..flow._errors import summary", "flow._errors.summary"),
+            ("if TYPE_CHECKING:\n    from ..flow._errors import summary", "flow._errors.summary"),
+        ],
+    )
+    def test_one_that_does_is_found(self, tmp_path: Path, statement: str, name: str) -> None:
+        assert foreign_private_imports(planted(tmp_path, statement)) == [f"planted.cli._main: planted.{name}"]
+
+    @pytest.mark.parametrize(
+        "statement", ["from ._words import _pair", "from .._json import encode", "from .._version import __version__"]
+    )
+    def test_what_is_ones_own_or_for_all_is_not(self, tmp_path: Path, statement: str) -> None:
+        assert foreign_private_imports(planted(tmp_path, statement)) == []
 
 
 def public_errors() -> dict[str, type[BaseException]]:

@@ -16,7 +16,7 @@ from ._class_codec import ClassCodec
 from ._codec import Encoded, JSONCodec
 from ._dead import DeadLetter, DeadLetters
 from ._dedupe import RecentEvents
-from ._envelope import Envelope, current_envelope, traceparent
+from ._envelope import Envelope, current_envelope, enter_envelope, traceparent
 from ._flow import FlowTrigger, forward_flow
 from ._forwarding import Forwarding
 from ._memory import MemoryBroker, MemoryTransport
@@ -37,6 +37,7 @@ __all__ = [
     "Envelope",
     "JSONCodec",
     "current_envelope",
+    "enter_envelope",
     "traceparent",
     # flows
     "FlowTrigger",

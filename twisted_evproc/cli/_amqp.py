@@ -152,7 +152,7 @@ class GroupLine:
 
     def record(self) -> Arrival:
         """See :meth:`Line.record`.  From here on the event's envelope is the current one, also for the handlers."""
-        from ..amqp._envelope import enter_envelope
+        from ..amqp import enter_envelope
 
         enter_envelope(self.envelope)
         return Arrival(self.event, self.envelope.details)
@@ -283,14 +283,12 @@ class GroupLines(Lines):
             reader.errback(failure)
 
     def _state_changed(self, change: StateChange) -> None:
-        from ..amqp._state import BLOCKED, DOWN, UP
-
-        if change.state == DOWN:
+        if change.name == "transport_down":
             self._down = True
             self._tell(f"{change.reason.rstrip('.')}; trying again")
-        elif change.state == BLOCKED:
+        elif change.name == "transport_blocked":
             self._tell(change.reason)
-        elif change.state == UP and self._down and self.started.called:
+        elif change.name == "transport_up" and self._down and self.started.called:
             self._down = False
             self._tell(f"connected to {self._transport.address} again")
 

@@ -21,8 +21,7 @@ from ._status import ExitStatus
 from ._words import clipped, printable
 
 if TYPE_CHECKING:
-    from ..flow import Eventor, FlowResult, RunMode, Snapshot
-    from ..flow._recovery_plan import RecoveryPlan
+    from ..flow import Eventor, FlowResult, RecoveryPlan, RunMode, Snapshot
 
 _WORDS = {
     "rerun": ("run again", "yellow"),

@@ -243,7 +243,7 @@ def _wanted(sight: Sight, task: TaskRow) -> str:
 
 def state_as_json(sight: Sight) -> dict[str, Any]:
     """How a run stands, as an object."""
-    from ..flow._errors import summary
+    from ..flow.views import summary
 
     by_step = sight.counts_by_step()
     return {

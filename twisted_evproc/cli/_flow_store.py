@@ -13,7 +13,7 @@ from ._words import printable
 
 if TYPE_CHECKING:
     from ..flow import RunRow
-    from ..flow.store._reader import StoreReader
+    from ..flow.store import StoreReader
     from ..flow.views import Sight
 
 #: RUN: the newest run of the store.
@@ -89,7 +89,7 @@ def program_of(application: str) -> str:
 
     :raises twisted_evproc.errors.ApplicationError: for an application without a flow.
     """
-    from ..flow._description import describe_program
+    from ..flow.views import describe_program
     from ._flow_application import load_flow
 
     return describe_program(load_flow(application).flow().program)

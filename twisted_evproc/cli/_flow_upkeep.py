@@ -43,7 +43,6 @@ def cancel_arguments(parser: argparse.ArgumentParser) -> None:
 
 def cancel(options: argparse.Namespace) -> int:
     """Perform ``flow cancel``."""
-    from ..flow._cancellation import cancellation
     from ..flow.store import maintain_store
 
     output = Output(sys.stdout)
@@ -59,7 +58,7 @@ def cancel(options: argparse.Namespace) -> int:
     ended = run.status in ("success", "cancelled")
     if not ended:
         with maintain_store(options.store) as store:
-            store.change(run.run_id, lambda snapshot: cancellation(snapshot, time.time()))
+            store.cancel(run.run_id, time.time())
     if options.json:
         output.line(json.dumps({"run": run.run_id, "before": run.status, "cancelled": not ended}))
     elif ended:
@@ -172,7 +171,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def _broken(snapshot: Snapshot, program: str) -> list[str]:
-    from ..flow._fsck import broken_invariants
+    from ..flow.views import broken_invariants
 
     if not program:
         return []

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorFromThreads
 
     from ...interfaces import IFlowStore
-    from ._reader import StoreReader
-    from ._upkeep import StoreUpkeep
+
+    # For annotations: they need the libraries of databases.
+    from ._reader import StoreReader as StoreReader
+    from ._upkeep import StoreUpkeep as StoreUpkeep
 
 
 def open_store(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import bindparam, delete, select
 
 from ...errors import RunInUse
+from .._cancellation import cancellation
 from . import _runs
 from ._changes import Changes
 from ._lock import this_process
@@ -19,7 +20,7 @@ from ._statements import text
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from .._rows import Batch, RunRow, Snapshot
+    from .._rows import RunRow
     from ._database import Database
 
 #: The tables of what belongs to a run; the run itself goes last.
@@ -63,17 +64,17 @@ class StoreUpkeep:
 
         self._held(run_id, work)
 
-    def change(self, run_id: str, changes: Callable[[Snapshot], Batch]) -> None:
+    def cancel(self, run_id: str, now: float) -> None:
         """
-        Change a run as an engine would.
+        Cancel a run as an engine would.
 
-        :param changes: from the run as it is to what is written.
+        :param now: the time, in seconds since the epoch.
         :raises twisted_evproc.errors.RunInUse: when a living engine has it.
         """
 
         def work(run: RunRow) -> None:
             batch = Changes()
-            batch.add(run_id, changes(_runs.take(self._database, run_id, this_process())))
+            batch.add(run_id, cancellation(_runs.take(self._database, run_id, this_process()), now))
             batch.write(self._database)
 
         self._held(run_id, work)

@@ -4,6 +4,9 @@ What does a run look like, and why does it stand where it stands?
 Pure functions over the rows of a store and the description of a flow: answers in words, graphs and timelines as SVG and HTML.
 """
 
+from .._description import describe_program
+from .._errors import summary
+from .._fsck import broken_invariants
 from ._declared import Declared, DeclaredStep, Follows, expression_in_words, infer, read_description
 from ._graph import Edge, Graph, Node, graph_of
 from ._graph_picture import graph_svg
@@ -22,6 +25,8 @@ __all__ = [
     "DeclaredStep",
     "Follows",
     "Sight",
+    "broken_invariants",
+    "describe_program",
     "expression_in_words",
     "infer",
     "read_description",
@@ -46,4 +51,5 @@ __all__ = [
     "moment",
     "shortened",
     "span",
+    "summary",
 ]
