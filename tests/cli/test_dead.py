@@ -122,6 +122,23 @@ def test_a_group_that_is_not_there(rabbit: Rabbit, evproc: Command) -> None:  # 
         assert ended.stderr.count("\n") == 1
 
 
+def test_a_name_that_is_not_there_is_not_made(rabbit: Rabbit, evproc: Command) -> None:  # noqa: F811
+    for action in ("list", "replay", "purge"):
+        more = () if action == "list" else ("--all",)
+        ended = evproc("dead", action, "books", "--amqp", rabbit.url, "--exchange", rabbit.exchange, *more)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.startswith(
+            f"evproc: error: there is no group 'books' on the exchange '{rabbit.exchange}': no exchange of that name.  Correct the"
+        )
+    assert rabbit.exchange not in rabbit.broker.ctl("list_exchanges") + rabbit.broker.ctl("list_queues")
+
+    rabbit.channel.exchange_declare(rabbit.exchange, "topic", durable=True)
+    ended = evproc("dead", "list", "books", "--amqp", rabbit.url, "--exchange", rabbit.exchange)
+    assert ended.returncode == 2
+    assert f"on the exchange '{rabbit.exchange}': no queue '{rabbit.exchange}.books.dead'.  Correct" in ended.stderr
+    assert rabbit.exchange not in rabbit.broker.ctl("list_queues")
+
+
 def test_a_broker_that_does_not_let_us_in(rabbit: Rabbit, evproc: Command) -> None:  # noqa: F811
     wrong = rabbit.broker.url(password="seecret")
     ended = evproc("dead", "list", "books", "--amqp", wrong)

@@ -23,11 +23,12 @@ from ._memory import MemoryBroker, MemoryTransport
 from ._options import SubscriptionOptions
 from ._state import StateChange
 from ._statistics import TransportStatistics
-from ._transport import AMQPTransport
+from ._transport import AMQPTransport, DeadLetterTransport
 
 __all__ = [
     # transports
     "AMQPTransport",
+    "DeadLetterTransport",
     "MemoryBroker",
     "MemoryTransport",
     "Transport",

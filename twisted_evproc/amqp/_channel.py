@@ -93,6 +93,10 @@ class BrokerChannel:
             arguments=dict(exchange.arguments),
         )
 
+    def find_exchange(self, name: str) -> Deferred[Any]:
+        """See that an exchange is there; one that does not exist closes the channel."""
+        return self._call("exchange_declare", exchange=name, passive=True)
+
     def delete_unused_exchange(self, name: str) -> Deferred[Any]:
         """Delete an exchange; one that is used closes the channel."""
         return self._call("exchange_delete", exchange=name, if_unused=True)

@@ -61,7 +61,7 @@ Tags: TypeAlias = list[int]
 
 
 class QueueMissing(TransportError):
-    """There is no such queue."""
+    """There is no such queue; says what is missing, in words."""
 
 
 class Drawer(Protocol):
@@ -148,7 +148,7 @@ class DeadLetters:
                 drawer.give_back(taken[0])
             return left
         except QueueMissing as error:
-            raise self._missing() from error
+            raise self._missing(error) from error
         finally:
             drawer.close()
 
@@ -186,7 +186,7 @@ class DeadLetters:
             # Answered only after what was said before it.
             _ = await drawer.count()
         except QueueMissing as error:
-            raise self._missing() from error
+            raise self._missing(error) from error
         finally:
             drawer.close()
         return found
@@ -223,12 +223,12 @@ class DeadLetters:
         # The driver is not needed for transports of another kind.
         from ._drawer import BrokerDrawer
 
-        return BrokerDrawer(await connection.channel(), self._dead)
+        return BrokerDrawer(connection, await connection.channel(), self._topology.exchange, self._dead)
 
-    def _missing(self) -> TransportError:
+    def _missing(self, error: QueueMissing) -> TransportError:
         return TransportError(
-            f"there is no group {self.group!r} on the exchange {self._topology.exchange!r}: no queue {self._dead!r}.  Correct "
-            f"the names; a group is there once somebody has subscribed it."
+            f"there is no group {self.group!r} on the exchange {self._topology.exchange!r}: {error}.  Correct the names; a group "
+            f"is there once somebody has subscribed it."
         )
 
 

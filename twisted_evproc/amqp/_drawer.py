@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pika.channel import Channel
 
 from ._channel import BrokerChannel, ChannelClosed
 from ._dead import DeadLetter, QueueMissing, read_dead_letter
+
+if TYPE_CHECKING:
+    from ._connection import BrokerConnection
 
 NOT_FOUND = 404
 
@@ -13,8 +18,10 @@ NOT_FOUND = 404
 class BrokerDrawer:
     """See :class:`~twisted_evproc.amqp._dead.Drawer`."""
 
-    def __init__(self, channel: Channel, queue: str) -> None:
+    def __init__(self, connection: BrokerConnection, channel: Channel, exchange: str, queue: str) -> None:
+        self._connection = connection
         self._channel = BrokerChannel(channel)
+        self._exchange = exchange
         self._queue = queue
 
     async def count(self) -> int:
@@ -23,8 +30,20 @@ class BrokerDrawer:
             return await self._channel.count(self._queue)
         except ChannelClosed as error:
             if error.code == NOT_FOUND:
-                raise QueueMissing(self._queue) from error
+                raise await self._missing() from error
             raise
+
+    async def _missing(self) -> QueueMissing:
+        # What is not there has closed the channel.
+        channel = BrokerChannel(await self._connection.channel())
+        try:
+            await channel.find_exchange(self._exchange)
+        except ChannelClosed as error:
+            if error.code == NOT_FOUND:
+                return QueueMissing("no exchange of that name")
+            raise
+        channel.close()
+        return QueueMissing(f"no queue {self._queue!r}")
 
     async def take(self) -> tuple[int, DeadLetter] | None:
         """See :meth:`Drawer.take`."""

@@ -217,5 +217,5 @@ class MemoryDrawer:
 
     def _there(self) -> MemoryQueue:
         if self._queue is None or not self._queue.exists:
-            raise QueueMissing(self._name)
+            raise QueueMissing(f"no queue {self._name!r}")
         return self._queue

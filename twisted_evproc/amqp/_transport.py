@@ -29,6 +29,7 @@ from ._wire import WireSpec
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
+    from ._channel import BrokerChannel
     from ._connection import BrokerConnection
     from ._dead import DeadLetters
     from ._link import Link
@@ -187,11 +188,9 @@ class AMQPTransport(Transport):
             raise TransportError(f"no connection to {self.address}: {failure.value}") from failure.value
         failure.raiseException()
 
-    async def _ready_to_publish(self, connection: BrokerConnection) -> None:
-        from ._channel import BrokerChannel, ChannelClosed
-        from ._outlet import ChannelOutlet
+    async def _declare(self, channel: BrokerChannel) -> None:
+        from ._channel import ChannelClosed
 
-        channel = BrokerChannel(await connection.channel())
         try:
             await channel.declare_exchange(self._topology.marker)
             await channel.declare_exchange(self._topology.entry)
@@ -199,6 +198,13 @@ class AMQPTransport(Transport):
             if not error.code:
                 raise
             raise TransportError(explained(error.code, error.text, self._topology)) from error
+
+    async def _ready_to_publish(self, connection: BrokerConnection) -> None:
+        from ._channel import BrokerChannel
+        from ._outlet import ChannelOutlet
+
+        channel = BrokerChannel(await connection.channel())
+        await self._declare(channel)
         outlet = ChannelOutlet(channel, self.publisher)
         await outlet.open()
         self._blocked = None
@@ -244,6 +250,17 @@ class AMQPTransport(Transport):
     async def _close(self) -> None:
         for link in list(self._links.values()):
             await link.stop()
+
+
+class DeadLetterTransport(AMQPTransport):
+    """
+    For dead letters alone: connecting makes nothing on the broker.
+
+    So a name that is not there can be told, where an :class:`AMQPTransport` would make an exchange of that name.
+    """
+
+    async def _declare(self, channel: BrokerChannel) -> None:
+        pass
 
 
 def _raise(message: str) -> NoReturn:

@@ -38,10 +38,11 @@ _LIBRARIES = ("msgspec", "pika")
 _TRANSPORT_LOG = "twisted_evproc.amqp"
 
 
-def make_transport(options: argparse.Namespace, **more: Any) -> AMQPTransport:
+def make_transport(options: argparse.Namespace, *, dead_letters: bool = False, **more: Any) -> AMQPTransport:
     """
     The transport that ``--amqp``, ``--exchange`` and ``--route-by`` say.
 
+    :param dead_letters: for these alone: nothing is made on the broker.
     :raises twisted_evproc.errors.ApplicationError: when nothing says where the broker is.
     :raises twisted_evproc.errors.ConfigurationError: for what makes no sense; the password is not shown.
     :raises twisted_evproc.errors.MissingExtra: when the libraries are not installed.
@@ -54,12 +55,13 @@ def make_transport(options: argparse.Namespace, **more: Any) -> AMQPTransport:
             f"which keeps the password out of the list of processes",
         )
     try:
-        from ..amqp import AMQPTransport
+        from ..amqp import AMQPTransport, DeadLetterTransport
     except ModuleNotFoundError as error:
         if error.name not in _LIBRARIES:
             raise
         raise MissingExtra("AMQP", "amqp") from error
-    return AMQPTransport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by, **more)
+    transport = DeadLetterTransport if dead_letters else AMQPTransport
+    return transport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by, **more)
 
 
 def default_group(place: str) -> str:

@@ -42,7 +42,9 @@ def dead(options: argparse.Namespace) -> int:
     _check(options)
     # A broker that falls silent is noticed by its heartbeat.
     heartbeat = min(_MAX_HEARTBEAT, math.ceil(options.timeout))
-    transport = make_transport(options, connect_timeout=options.timeout, publish_timeout=options.timeout, heartbeat=heartbeat)
+    transport = make_transport(
+        options, dead_letters=True, connect_timeout=options.timeout, publish_timeout=options.timeout, heartbeat=heartbeat
+    )
     if options.verbose:
         _ = begin_logging(sys.stderr, verbose=True)
     output = Output(sys.stdout)
