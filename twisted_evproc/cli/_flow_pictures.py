@@ -21,6 +21,7 @@ from ._flow_store import (
     add_store,
     check_sequence,
     find_run,
+    is_sqlite,
     look,
     open_reader,
     program_of,
@@ -103,9 +104,7 @@ def _is_store(place: str) -> bool:
     if "://" in place:
         return True
     if os.path.isfile(place):
-        with open(place, "rb") as file:
-            begin = file.read(16)
-        return begin.startswith(b"SQLite format 3") or not (begin and place.endswith(".py"))
+        return is_sqlite(place) or not place.endswith(".py")
     # What is not there: a path that looks like a database is a store, so that the error speaks of one.
     return place.endswith((".db", ".sqlite", ".sqlite3"))
 

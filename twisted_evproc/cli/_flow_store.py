@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: RUN: the newest run of the store.
 NEWEST = "newest"
 
+# How each file of SQLite begins.
+_SQLITE = b"SQLite format 3\0"
+
 #: What colours the statuses of runs and tasks have.
 COLOURS = {
     "success": "green",
@@ -43,6 +46,15 @@ WORDS = {
     "ready": "ready",
     "cancelled": "cancelled",
 }
+
+
+def is_sqlite(place: str) -> bool:
+    """Whether this is a file of SQLite."""
+    try:
+        with open(place, "rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
 
 
 def open_reader(store: str) -> StoreReader:
@@ -203,6 +215,7 @@ __all__ = [
     "check_sequence",
     "counts_in_words",
     "find_run",
+    "is_sqlite",
     "look",
     "number",
     "open_reader",
