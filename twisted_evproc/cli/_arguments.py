@@ -17,6 +17,7 @@ from ._completion import SHELLS, completion
 from ._dead import ACTIONS, dead
 from ._flow import flow, flow_arguments
 from ._inspect import explain, handlers
+from ._numbers import count, seconds
 from ._run import run
 from ._spelling import suggestion
 from ._status import MEANINGS
@@ -56,7 +57,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--concurrency",
         metavar="N",
-        type=_count,
+        type=count,
         default=1,
         help="events that are processed at the same time (default: 1, one after the other)",
     )
@@ -76,7 +77,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--window",
         metavar="N",
-        type=_count,
+        type=count,
         help="events that the broker hands over before the first of them is finished (default: as --concurrency)",
     )
     parser.add_argument("--json", action="store_true", help="write JSON, one object a line, the last one {'summary': ...}")
@@ -106,10 +107,10 @@ def _dead_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("group", metavar="GROUP", help="the group whose handlers could not handle the events")
     parser.add_argument("ids", metavar="ID", nargs="*", default=[], help="which dead letters to replay or to purge")
     parser.add_argument("--all", action="store_true", help="replay or purge all of them")
-    parser.add_argument("--limit", metavar="N", type=_count, help="list so many at most, the oldest ones")
+    parser.add_argument("--limit", metavar="N", type=count, help="list so many at most, the oldest ones")
     _broker_arguments(parser)
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="how long the broker may not answer (default: 10)"
+        "--timeout", metavar="SECONDS", type=seconds, default=10.0, help="how long the broker may not answer (default: 10)"
     )
     parser.add_argument("--json", action="store_true", help="write JSON, one object a dead letter and line")
     parser.add_argument("-q", "--quiet", action="store_true", help="do not say how many there are, or were")
@@ -217,23 +218,6 @@ COMMANDS: tuple[Command, ...] = (
         _completion,
     ),
 )
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number, 1 or more")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a number of seconds, more than 0")
-    return number
 
 
 class _Parser(argparse.ArgumentParser):

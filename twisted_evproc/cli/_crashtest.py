@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
 from collections import Counter
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._json import encode
 from ._flow_application import BUILD_NAME, load_flow
+from ._numbers import count, seconds
 from ._output import Output
 from ._status import ExitStatus
-from ._words import clipped, printable
+from ._words import clipped, counted, printable
 
 if TYPE_CHECKING:
     from ..flow.crashtest import Builder, Fault, History, Undisturbed
@@ -37,32 +37,15 @@ def crashtest_arguments(parser: argparse.ArgumentParser) -> None:
         help="where stores, journals and logs are made, in a folder of their own (default: among temporary files)",
     )
     parser.add_argument(
-        "--max-points", metavar="N", type=_count, help="at most so many of the points, evenly spread (default: all)"
+        "--max-points", metavar="N", type=count, help="at most so many of the points, evenly spread (default: all)"
     )
-    parser.add_argument("--random", metavar="N", type=_count, default=0, help="kill it at so many random moments too")
+    parser.add_argument("--random", metavar="N", type=count, default=0, help="kill it at so many random moments too")
     parser.add_argument("--seed", metavar="N", type=int, help="of the random moments (default: another one each time)")
-    parser.add_argument("--jobs", metavar="N", type=_count, default=1, help="so many crashes at the same time (default: 1)")
+    parser.add_argument("--jobs", metavar="N", type=count, default=1, help="so many crashes at the same time (default: 1)")
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, default=60.0, help="how long each process may take (default: 60)"
+        "--timeout", metavar="SECONDS", type=seconds, default=60.0, help="how long each process may take (default: 60)"
     )
     parser.add_argument("--json", action="store_true", help="write JSON, one crash a line, the last one {'summary': ...}")
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number, 1 or more")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a number of seconds above 0")
-    return seconds
 
 
 def load_builder(reference: str) -> Builder:
@@ -132,10 +115,9 @@ class _Report:
         if self._as_json:
             return
         state = undisturbed.state
-        tasks = f"{len(state.tasks)} task{'' if len(state.tasks) == 1 else 's'}"
         self._output.line(
-            f"{printable(self._application)} without a crash: {state.status}, {tasks}, {undisturbed.changes} changes of its "
-            f"store, {undisturbed.seconds:.2f} s; {crashes} crashes to try"
+            f"{printable(self._application)} without a crash: {state.status}, {counted(len(state.tasks), 'task')}, "
+            f"{undisturbed.changes} changes of its store, {undisturbed.seconds:.2f} s; {crashes} crashes to try"
         )
         if self._seed is not None:
             self._output.line(f"random moments by --seed {self._seed}")

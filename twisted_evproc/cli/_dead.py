@@ -6,20 +6,20 @@ import argparse
 import base64
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from .._json import decode, encode
 from ..errors import ApplicationError, TransportError, WaitTimeout
 from ..matching import one_of
 from ._amqp import URL_VARIABLE, make_transport
+from ._in_reactor import in_reactor
 from ._logs import begin_logging
 from ._output import Output
 from ._status import ExitStatus
-from ._words import clipped, pairs_in_words, printable
+from ._words import aligned, clipped, counted, pairs_in_words, printable
 
 if TYPE_CHECKING:
     from ..amqp import AMQPTransport, DeadLetter, DeadLetters, Envelope
@@ -48,7 +48,7 @@ def dead(options: argparse.Namespace) -> int:
     if options.verbose:
         _ = begin_logging(sys.stderr, verbose=True)
     output = Output(sys.stdout)
-    status = _in_reactor(lambda: Deferred.fromCoroutine(_perform(options, transport, output)))
+    status = in_reactor(lambda: Deferred.fromCoroutine(_perform(options, transport, output)), "evproc dead")
     output.flush()
     return status
 
@@ -72,36 +72,6 @@ def _check(options: argparse.Namespace) -> None:
         raise ApplicationError(
             f"dead {action}", f"say which: their IDs, as 'evproc dead list {printable(options.group)}' shows them, or --all"
         )
-
-
-def _in_reactor(work: Any) -> int:
-    from twisted.internet import reactor as installed_reactor
-
-    reactor: Any = installed_reactor
-    results: list[Any] = []
-
-    def begin() -> None:
-        working: Deferred[int] = work()
-        reactor.addSystemEventTrigger("before", "shutdown", working.cancel)
-        _ = working.addBoth(ended)
-
-    def ended(result: Any) -> None:
-        results.append(result)
-        reactor.callLater(0, stop)
-
-    def stop() -> None:
-        if reactor.running:
-            reactor.stop()
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    result = results[0] if results else Failure(CancelledError())
-    if isinstance(result, Failure):
-        if result.check(CancelledError):
-            raise KeyboardInterrupt
-        result.raiseException()
-    status: int = result
-    return status
 
 
 async def _perform(options: argparse.Namespace, transport: AMQPTransport, output: Output) -> int:
@@ -146,7 +116,7 @@ async def _list(letters: DeadLetters, options: argparse.Namespace, output: Outpu
         return ExitStatus.SUCCESS
     if found:
         rows: list[tuple[str, ...]] = [("id", "died", "type", "details", "failures", "reason"), *map(_cells, found)]
-        for number, line in enumerate(_aligned(rows)):
+        for number, line in enumerate(aligned(rows)):
             output.line(line if number else output.colour(line, "dim"))
     if not options.quiet:
         more = f", of {count}" if len(found) < count else ""
@@ -173,7 +143,7 @@ async def _act(letters: DeadLetters, options: argparse.Namespace, output: Output
 
 
 def _counted(number: int) -> str:
-    return "1 dead letter" if number == 1 else f"{number or 'no'} dead letters"
+    return counted(number, "dead letter") if number else "no dead letters"
 
 
 def _cells(letter: DeadLetter) -> tuple[str, ...]:
@@ -181,12 +151,6 @@ def _cells(letter: DeadLetter) -> tuple[str, ...]:
     reason = clipped(printable(letter.reason), REASON_WIDTH)
     cells = (envelope.id, letter.died, envelope.type, pairs_in_words(envelope.details), str(envelope.failures))
     return (*(printable(cell) or "-" for cell in cells), reason or "-")
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
 
 from ..errors import ApplicationError
 from ._flow_application import load_flow
-from ._flow_store import find_run, number, open_reader
+from ._flow_store import counts_in_words, find_run, open_reader, status_in_words
+from ._in_reactor import in_reactor
 from ._logs import begin_logging
+from ._numbers import number
 from ._output import Output
 from ._status import ExitStatus
-from ._words import clipped, printable
+from ._words import clipped, counted, printable
 
 if TYPE_CHECKING:
     from ..flow import Eventor, FlowResult, RecoveryPlan, RunMode, Snapshot
@@ -74,7 +74,8 @@ def recover(options: argparse.Namespace) -> int:
     log = begin_logging(sys.stderr, options.verbose)
     try:
         flow, _ = _prepared(options, mode)
-        result = _run(flow, -1 if options.max_loops is None else options.max_loops)
+        # Interrupted, the flow ends as if its process had died: it can be continued.
+        result = in_reactor(lambda: flow.run(-1 if options.max_loops is None else options.max_loops), options.application)
     finally:
         log.release()
     return _write_result(result, Output(sys.stdout), as_json=options.json)
@@ -115,48 +116,11 @@ def _write_plan(plan: RecoveryPlan, output: Output, *, as_json: bool) -> None:
         name = f"{clipped(printable(task.step), 40)} [{clipped(printable(task.sequence), 30)}]"
         output.line(f"  {name}: {output.colour(words, colour)} ({before}{later})")
     if plan.delays:
-        output.line(f"  then {plan.delays} delay{'s' if plan.delays != 1 else ''} would be left to wait for")
+        output.line(f"  then {counted(plan.delays, 'delay')} would be left to wait for")
     for step in plan.orphans:
         output.line(f"  {printable(step)}: the program has it no longer, and the run would be stuck with its open tasks")
     shown = ", ".join(f"{count} {_WORDS[does][0]}" for does, count in counts.items())
-    output.line(f"{len(plan.tasks)} task{'s' if len(plan.tasks) != 1 else ''}: {shown or 'nothing would happen'}")
-
-
-def _run(flow: Eventor, max_loops: int) -> FlowResult:
-    # Only now: an application may choose another reactor while it is imported.
-    from twisted.internet import reactor as installed_reactor
-
-    reactor: Any = installed_reactor
-    results: list[Any] = []
-
-    def begin() -> None:
-        running: Deferred[FlowResult] = flow.run(max_loops)
-        # Interrupted, the flow ends as if its process had died: it can be continued.
-        reactor.addSystemEventTrigger("before", "shutdown", running.cancel)
-        _ = running.addBoth(ended)
-
-    def ended(result: Any) -> None:
-        results.append(result)
-        if reactor.running:
-            reactor.callLater(0, _stop)
-
-    def _stop() -> None:
-        if reactor.running:
-            reactor.stop()
-
-    reactor.callWhenRunning(begin)
-    reactor.run()
-    if not results:
-        raise KeyboardInterrupt
-    (result,) = results
-    if isinstance(result, Failure):
-        from twisted.internet.defer import CancelledError
-
-        if result.check(CancelledError):
-            raise KeyboardInterrupt
-        result.raiseException()
-    found: FlowResult = result
-    return found
+    output.line(f"{counted(len(plan.tasks), 'task')}: {shown or 'nothing would happen'}")
 
 
 def _write_result(result: FlowResult, output: Output, *, as_json: bool) -> int:
@@ -175,8 +139,6 @@ def _write_result(result: FlowResult, output: Output, *, as_json: bool) -> int:
         }
         output.line(json.dumps({"summary": summary}))
     else:
-        from ._flow_store import counts_in_words, status_in_words
-
         for task in result.failures:
             handled = " (handled)" if task.handled else ""
             output.line(f"  {printable(task.step)} [{printable(task.sequence)}] failed{handled}: {printable(task.error or '')}")

@@ -22,6 +22,7 @@ from ._flow_store import (
     run_as_json,
     status_in_words,
 )
+from ._numbers import seconds_between
 from ._output import Output
 from ._status import ExitStatus
 from ._words import clipped, printable
@@ -42,21 +43,15 @@ def status_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument("--watch", action="store_true", help="go on until the run ends, and show what changes")
     parser.add_argument(
-        "--every", metavar="SECONDS", type=_seconds, default=0.5, help="with --watch, look that often (default: 0.5)"
+        "--every",
+        metavar="SECONDS",
+        type=seconds_between(0.05, 3600),
+        default=0.5,
+        help="with --watch, look that often (default: 0.5)",
     )
     add_application(parser)
     add_recovery(parser)
     add_json(parser, "one object; with --watch one a change and line")
-
-
-def _seconds(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not 0.05 <= found <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a number of seconds, from 0.05 to 3600")
-    return found
 
 
 def tell_status(options: argparse.Namespace) -> int:

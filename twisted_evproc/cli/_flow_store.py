@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ApplicationError, UnknownRun
+from ._numbers import number
 from ._output import Output
 from ._spelling import suggestion
 from ._words import printable
@@ -196,13 +197,6 @@ def add_json(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"write JSON, {what}")
 
 
-def number(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number, 0 or more")
-    return int(text)
-
-
 __all__ = [
     "COLOURS",
     "NEWEST",
@@ -217,7 +211,6 @@ __all__ = [
     "find_run",
     "is_sqlite",
     "look",
-    "number",
     "open_reader",
     "program_of",
     "run_as_json",

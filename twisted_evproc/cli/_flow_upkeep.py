@@ -17,14 +17,14 @@ from ._flow_store import (
     add_run,
     add_store,
     find_run,
-    number,
     open_reader,
     program_of,
     status_in_words,
 )
+from ._numbers import NotANumber, number
 from ._output import Output
 from ._status import ExitStatus
-from ._words import printable
+from ._words import counted, printable
 
 if TYPE_CHECKING:
     from ..flow import RunRow, Snapshot
@@ -88,7 +88,7 @@ def age(text: str) -> float:
     """``30d`` as seconds."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)([smhdw])", text, re.ASCII)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} has to be a number and s, m, h, d or w, as in 30d or 12h")
+        raise NotANumber(f"{text!r} has to be a number and s, m, h, d or w, as in 30d or 12h")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -112,7 +112,7 @@ def collectable(runs: Iterable[RunRow], older_than: float, keep: int, now: float
 def collect(options: argparse.Namespace) -> int:
     """Perform ``flow gc``."""
     from ..flow.store import maintain_store
-    from ..flow.views import ago, counted
+    from ..flow.views import ago
 
     output = Output(sys.stdout)
     now = time.time()
@@ -147,8 +147,6 @@ def fsck_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(options: argparse.Namespace) -> int:
     """Perform ``flow fsck``."""
-    from ..flow.views import counted
-
     output = Output(sys.stdout)
     problems: list[tuple[str | None, str]] = []
     program = "" if options.app is None else program_of(options.app)

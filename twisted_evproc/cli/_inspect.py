@@ -15,7 +15,7 @@ from ._events import JSONLine, LineError
 from ._feed import mapped
 from ._output import Output
 from ._spelling import suggestion
-from ._words import pairs_in_words, printable
+from ._words import aligned, pairs_in_words, printable
 
 
 def explain(options: argparse.Namespace) -> int:
@@ -129,10 +129,7 @@ def _options(view: HandlerView) -> str:
 def _table(rows: list[tuple[str, ...]]) -> Iterable[str]:
     """The rows with columns one below the other, without those that are empty but for their heading."""
     shown = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])] or range(len(rows[0]))
-    clean = [[printable(row[column]) for column in shown] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
-    for row in clean:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    return aligned([[printable(row[column]) for column in shown] for row in rows])
 
 
 __all__ = ["explain", "handlers"]

@@ -17,7 +17,7 @@ from ._logs import CommandLog
 from ._output import Output
 from ._tally import REFUSED, Tally
 from ._traces import error_of, failure_traceback, summary_of, traceback_of
-from ._words import event_in_words, printable, printable_lines, value_in_words
+from ._words import counted, event_in_words, printable, printable_lines, value_in_words
 
 
 class Problems:
@@ -90,7 +90,7 @@ class TextReport:
             if outcome.stopped:
                 left = len(results) - len(shown)
                 parts.append(
-                    self._output.colour("stopped", "yellow") + (f", {_counted(left, 'handler')} not called" if left else "")
+                    self._output.colour("stopped", "yellow") + (f", {counted(left, 'handler')} not called" if left else "")
                 )
             if not outcome.handled:
                 parts.append(self._output.colour("unhandled", "yellow"))
@@ -133,16 +133,12 @@ class TextReport:
         said = [f"{tally.handled} handled", f"{tally.unhandled} unhandled"]
         said += [f"{count} {name}" for name, count in (("stopped", tally.stopped), ("cancelled", tally.cancelled)) if count]
         self._output.line(
-            f"{_counted(tally.events, 'event')} in {tally.seconds:.3f} s ({tally.events_per_second:,.0f} events/s): "
-            f"{', '.join(said)}; {_counted(tally.handler_calls, 'handler call')}; {_counted(tally.failed, 'failure')}; "
-            f"{_counted(tally.broken_lines, 'broken line')}"
+            f"{counted(tally.events, 'event')} in {tally.seconds:.3f} s ({tally.events_per_second:,.0f} events/s): "
+            f"{', '.join(said)}; {counted(tally.handler_calls, 'handler call')}; {counted(tally.failed, 'failure')}; "
+            f"{counted(tally.broken_lines, 'broken line')}"
         )
         for (handler, exception), count in tally.failures.most_common():
             self._output.line(f"  {self._output.colour('failed', 'red')} {printable(handler)}: {exception} {count}x")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class JSONReport:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ReactorNotRestartable
-from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from ..errors import ApplicationError
@@ -21,6 +19,7 @@ from ._amqp import URL_VARIABLE, GroupLines, default_group, log_briefly, make_tr
 from ._application import EVENTS_NAME, SOURCES_NAME, Application, load
 from ._events import JSONLines, Lines, ThreadReader, iterable_lines
 from ._feed import Feed
+from ._in_reactor import installed_reactor, run_reactor
 from ._live import SourceLines
 from ._logs import begin_logging
 from ._output import Output
@@ -28,7 +27,7 @@ from ._report import JSONReport, Problems, TextReport
 from ._spelling import suggestion
 from ._status import ExitStatus
 from ._tally import Tally
-from ._words import printable
+from ._words import counted, printable
 
 STANDARD_INPUT = "-"
 
@@ -41,10 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """
     log = begin_logging(sys.stderr, options.verbose)
     application = load(options.application)
-    # Only now: an application may choose another reactor while it is imported.
-    from twisted.internet import reactor as installed_reactor
-
-    reactor: Any = installed_reactor
+    reactor = installed_reactor()
     with _lines(options, application, reactor) as lines:
         output = Output(sys.stdout, reactor)
         problems = Problems(lines.name, Output(sys.stderr), log, options.verbose)
@@ -194,16 +190,8 @@ class _Ending:
 
         :raises BaseException: what the feed failed with.
         """
-        core: IReactorCore = self._reactor
-        core.callWhenRunning(self._start)
-        try:
-            core.run()
-        except ReactorNotRestartable:
-            raise ApplicationError(
-                place,
-                "the application has already run the reactor while it was loaded; put reactor.run() under "
-                'if __name__ == "__main__":',
-            ) from None
+        self._reactor.callWhenRunning(self._start)
+        run_reactor(self._reactor, place)
         if isinstance(self._result, Failure):
             self._result.raiseException()
 
@@ -236,8 +224,7 @@ class _Ending:
         self._feed.interrupt()
         count = self._feed.running
         if count:
-            told = "1 event still runs" if count == 1 else f"{count} events still run"
-            _say(f"ending; {told} (interrupt again to cancel)")
+            _say(f"ending; {counted(count, 'event')} still {'runs' if count == 1 else 'run'} (interrupt again to cancel)")
 
 
 __all__ = ["run"]

@@ -22,6 +22,7 @@ from ..errors import EvprocError
 from ..service import ServiceStack, UtilityService
 from ._application import SERVICE_NAME, Application, load
 from ._background import BackgroundApplication
+from ._numbers import count, seconds
 from ._status import ExitStatus
 from ._traces import summary_of
 
@@ -35,23 +36,6 @@ EXAMPLES = (
     "twist --log-format=text --log-level=debug evproc gateway.py",
     "twist --log-file=gateway.log evproc --stop-timeout=20 --concurrency=10 shop.gateway:dispatcher",
 )
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise ValueError(f"{text!r} has to be a whole number, 1 or more")
-    return number
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 < number < float("inf"):
-        raise ValueError(f"{text!r} has to be a number of seconds, more than 0")
-    return number
 
 
 class Options(UsageOptions):
@@ -68,14 +52,14 @@ class Options(UsageOptions):
             None,
             None,
             "Seconds after which stopping cancels the events that are under way (default: none, they are waited for).",
-            _seconds,
+            seconds,
         ),
         (
             "concurrency",
             None,
             1,
             "Events that are processed at the same time (default: 1, one after the other).",
-            _count,
+            count,
         ),
     )
 

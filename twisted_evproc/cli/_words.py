@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.python.reflect import safe_repr
@@ -32,6 +32,18 @@ def printable_lines(text: str) -> str:
 def clipped(text: str, width: int) -> str:
     """Text that is no longer than ``width`` characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it is of."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The rows of a table as lines, their columns one below the other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def value_in_words(value: Any, width: int = VALUE_WIDTH) -> str:
@@ -93,4 +105,15 @@ def event_in_words(event: Any, details: Mapping[str, Any], width: int = EVENT_WI
     return clipped(" ".join(parts), width) or value_in_words(event, width)
 
 
-__all__ = ["EVENT_WIDTH", "VALUE_WIDTH", "clipped", "event_in_words", "pairs_in_words", "printable", "value_in_words"]
+__all__ = [
+    "EVENT_WIDTH",
+    "VALUE_WIDTH",
+    "aligned",
+    "clipped",
+    "counted",
+    "event_in_words",
+    "pairs_in_words",
+    "printable",
+    "printable_lines",
+    "value_in_words",
+]
