@@ -16,7 +16,15 @@ from tests.amqp.conftest import module_broker, own_broker  # noqa: F401  fixture
 from tests.cli.rabbit import Rabbit, Unroutable, rabbit  # noqa: F401  a fixture
 from tests.cli.started import evproc
 from twisted_evproc.amqp import StateChange
-from twisted_evproc.cli._amqp import URL_VARIABLE, BriefTransportLog, GroupLines, default_group, make_transport, match_spec_of
+from twisted_evproc.cli._amqp import (
+    URL_VARIABLE,
+    BriefTransportLog,
+    GroupLines,
+    default_group,
+    in_options,
+    make_transport,
+    match_spec_of,
+)
 from twisted_evproc.cli._application import load
 from twisted_evproc.cli._arguments import parse
 from twisted_evproc.cli._run import _from_group
@@ -110,6 +118,19 @@ def test_a_group_gets_what_matches(rabbit: Rabbit, shop: Path) -> None:  # noqa:
         run.wait_for(r"^1 kind=order user=7 1 \|")
         run.wait_for(r"^2 kind=visit user=7 2 \| unhandled$")
         run.end(signal.SIGINT)
+
+
+def test_an_exchange_that_is_routed_otherwise(rabbit: Rabbit, shop: Path) -> None:  # noqa: F811
+    arguments = ("run", "shop.py", "--amqp", rabbit.url, "--exchange", rabbit.exchange)
+    with evproc(*arguments, "--route-by", "kind", folder=shop) as run:
+        run.wait_for(READY)
+        run.end(signal.SIGINT)
+    with evproc(*arguments, folder=shop) as run:
+        assert run.rest() == 2
+    run.wait_for(
+        r"^evproc: error: .* by the keyword 'kind', and not by no keyword: .*  Give --route-by 'kind', or another exchange"
+    )
+    assert "route_by" not in run.text
 
 
 def test_an_event_is_acknowledged_after_all_phases(rabbit: Rabbit, shop: Path) -> None:  # noqa: F811
@@ -263,6 +284,21 @@ def test_where_the_broker_is_has_to_be_said(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigurationError) as caught:
         make_transport(parse(["run", "shop.py", "--amqp", "http://ada:secret@two"]))
     assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="^--exchange 'amq.x': names that begin"):
+        make_transport(parse(["run", "shop.py", "--amqp", "amqp://x", "--exchange", "amq.x"]))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Give route_by='kind', or another exchange.", "Give --route-by 'kind', or another exchange."),
+        ("Give route_by=None, or another exchange.", "Leave out --route-by, or give another exchange."),
+        ("exchange='amq.x': names that begin with", "--exchange 'amq.x': names that begin with"),
+        ("no connection to ada@one:5672/?x=1", "no connection to ada@one:5672/?x=1"),
+    ],
+)
+def test_what_a_transport_says_names_options_of_the_command_line(said: str, shown: str) -> None:
+    assert in_options(said) == shown
 
 
 def test_values_to_match() -> None:
@@ -294,10 +330,10 @@ def test_the_group_of_an_application(folder: Path) -> None:
     assert default_group("shop") == "shop"
 
 
-def group_lines(application: str, *match: str) -> tuple[GroupLines, list[str]]:
+def group_lines(application: str, *match: str, group: str = "g") -> tuple[GroupLines, list[str]]:
     told: list[str] = []
     transport = make_transport(parse(["run", "shop.py", "--amqp", "amqp://ada:secret@one"]))
-    return GroupLines(transport, "g", load(application), match=match, window=1, tell=told.append), told
+    return GroupLines(transport, group, load(application), match=match, window=1, tell=told.append), told
 
 
 def test_what_the_application_cannot_take_is_known_before_anything_is_connected(folder: Path) -> None:
@@ -306,6 +342,8 @@ def test_what_the_application_cannot_take_is_known_before_anything_is_connected(
         group_lines("named.py")
     with pytest.raises(ConfigurationError, match=r"kind=1\.5 cannot cross the wire"):
         group_lines("shop.py", "kind=1.5")
+    with pytest.raises(ConfigurationError, match="^--group 'amq.x': names that begin"):
+        group_lines("shop.py", group="amq.x")
 
 
 def test_changes_of_the_connection_are_told(folder: Path) -> None:
@@ -323,6 +361,14 @@ def test_changes_of_the_connection_are_told(folder: Path) -> None:
         "no memory left",
     ]
     assert str(lines) == "group g on exchange evproc at ada@one:5672/"
+
+
+def test_changes_of_the_connection_name_options_of_the_command_line(folder: Path) -> None:
+    lines, told = group_lines("shop.py")
+
+    lines._state_changed(StateChange("transport_down", "down", "Give route_by='kind', or another exchange."))
+
+    assert told == ["Give --route-by 'kind', or another exchange; trying again"]
 
 
 def test_the_log_of_a_transport_in_brief() -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from .._json import decode
 from ..dispatch import Outcome
-from ..errors import ApplicationError, HandlersFailed, MissingExtra
+from ..errors import ApplicationError, ConfigurationError, HandlersFailed, SubscriptionRefused, TransportError
 from ..matching import one_of
 from ._application import Application, EventMapping
-from ._events import Line, LineError, Lines
+from ._events import Line, LineError
 from ._feed import mapped
+from ._incoming import DROP_SECONDS, IncomingLines
 from ._spelling import suggestion
 from ._traces import error_of, summary_of
 
@@ -31,10 +34,7 @@ if TYPE_CHECKING:
 URL_VARIABLE = "EVPROC_AMQP_URL"
 EXCHANGE = "evproc"
 
-#: What is left is given back at once; no time-out is an instant.
-DROP_SECONDS = 0.001
-
-_LIBRARIES = ("msgspec", "pika")
+_PARAMETER = re.compile(r"\b(exchange|group|route_by)=(?=')")
 _TRANSPORT_LOG = "twisted_evproc.amqp"
 
 
@@ -54,14 +54,25 @@ def make_transport(options: argparse.Namespace, *, dead_letters: bool = False, *
             f"say where the broker is, as in --amqp amqp://user:password@host, or in the environment variable {URL_VARIABLE}, "
             f"which keeps the password out of the list of processes",
         )
-    try:
-        from ..amqp import AMQPTransport, DeadLetterTransport
-    except ModuleNotFoundError as error:
-        if error.name not in _LIBRARIES:
-            raise
-        raise MissingExtra("AMQP", "amqp") from error
+    from ..amqp import AMQPTransport, DeadLetterTransport
+
     transport = DeadLetterTransport if dead_letters else AMQPTransport
-    return transport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by, **more)
+    with _options_named():
+        return transport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by, **more)
+
+
+def in_options(words: str) -> str:
+    """What a transport says, with the options of the command line in place of its own parameters."""
+    words = words.replace("Give route_by=None, or", "Leave out --route-by, or give")
+    return _PARAMETER.sub(lambda found: f"--{found[1].replace('_', '-')} ", words)
+
+
+@contextmanager
+def _options_named() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(in_options(str(error))) from error
 
 
 def default_group(place: str) -> str:
@@ -160,14 +171,12 @@ class GroupLine:
         return Arrival(self.event, self.envelope.details)
 
 
-class GroupLines(Lines):
+class GroupLines(IncomingLines):
     """
     The events of a group, each a line.
 
-    The transport is started when they are read for the first time.  No more of them come than the window allows until some are
-    finished.
+    No more of them come than the window allows until some are finished.
 
-    :ivar started: fires with ``None`` once events come in.
     :ivar mapping: for the records of these lines.
     """
 
@@ -188,45 +197,24 @@ class GroupLines(Lines):
         :raises twisted_evproc.errors.ConfigurationError: for what cannot be subscribed.
         :raises twisted_evproc.errors.ApplicationError: for what the application cannot take.
         """
-        self.name = f"group {group}"
-        self.started: Deferred[None] = Deferred()
+        super().__init__(f"group {group}")
         self.mapping = arrival_mapping(application)
         self._transport = transport
         self._tell = tell
         self._number = 0
         self._arrived: list[GroupLine] = []
-        self._reader: Deferred[Sequence[Line] | None] | None = None
-        self._begun = False
         self._down = False
-        self._ended = False
-        self._failure: Failure | None = None
         self._subscription: Any = None
         known = application.runnable.keywords() if application.mapping is None else ()
-        # What is no event never will be one.
-        self._subscribing = transport.subscribe(
-            group, self._arrive, window=window, fatal=(LineError,), **match_spec_of(match, known)
-        )
-        _ = self._subscribing.addCallbacks(self._works, self._end)
+        match_spec = match_spec_of(match, known)
+        with _options_named():
+            # What is no event never will be one.
+            self._subscribing = transport.subscribe(group, self._arrive, window=window, fatal=(LineError,), **match_spec)
+        _ = self._subscribing.addCallbacks(self._works, self._refused)
         _ = transport.dispatcher.add_event_handler(self._state_changed, transport.dispatcher.phases[0])
 
     def __str__(self) -> str:
         return f"{self.name} on exchange {self._transport.exchange} at {self._transport.address}"
-
-    def read(self) -> Sequence[Line] | Deferred[Sequence[Line] | None] | None:
-        """See :meth:`Lines.read`."""
-        if self._arrived:
-            arrived, self._arrived = self._arrived, []
-            return arrived
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            failure.raiseException()
-        if self._ended:
-            return None
-        reader = self._reader = Deferred(self._forget)
-        if not self._begun:
-            self._begun = True
-            self._starting = self._transport.start()
-        return reader
 
     def finished(self, line: Line, result: Outcome | Failure) -> None:
         """See :meth:`Lines.finished`."""
@@ -250,8 +238,12 @@ class GroupLines(Lines):
             self._subscription.cut_short()
         return self._transport.stop(DROP_SECONDS)
 
-    def _forget(self, _: object) -> None:
-        self._reader = None
+    def _waiting(self) -> Sequence[Line]:
+        arrived, self._arrived = self._arrived, []
+        return arrived
+
+    def _begin(self) -> None:
+        self._starting = self._transport.start()
 
     def _arrive(self, event: Any) -> Deferred[None]:
         from ..amqp import current_envelope
@@ -260,11 +252,8 @@ class GroupLines(Lines):
         assert envelope is not None
         self._number += 1
         line = GroupLine(self._number, envelope, event, Deferred())
-        if self._reader is None:
+        if not self._hand_over(line):
             self._arrived.append(line)
-        else:
-            reader, self._reader = self._reader, None
-            reader.callback([line])
         return line.done
 
     def _works(self, subscription: Any) -> None:
@@ -272,22 +261,15 @@ class GroupLines(Lines):
         self._down = False
         self.started.callback(None)
 
-    def _end(self, failure: Failure | None) -> None:
-        self._ended = True
-        if failure is not None and failure.check(CancelledError):
-            failure = None
-        reader, self._reader = self._reader, None
-        if reader is None:
-            self._failure = failure
-        elif failure is None:
-            reader.callback(None)
-        else:
-            reader.errback(failure)
+    def _refused(self, failure: Failure) -> None:
+        if failure.check(SubscriptionRefused):
+            failure = Failure(TransportError(in_options(failure.getErrorMessage())))
+        self._end(failure)
 
     def _state_changed(self, change: StateChange) -> None:
         if change.name == "transport_down":
             self._down = True
-            self._tell(f"{change.reason.rstrip('.')}; trying again")
+            self._tell(f"{in_options(change.reason).rstrip('.')}; trying again")
         elif change.name == "transport_blocked":
             self._tell(change.reason)
         elif change.name == "transport_up" and self._down and self.started.called:
@@ -324,6 +306,8 @@ class BriefTransportLog:
         if event.get("log_namespace") == _TRANSPORT_LOG:
             if event["log_level"] is LogLevel.warn:
                 return
+            if "refused" in event:
+                event = {**event, "refused": in_options(str(event["refused"]))}
             failure = event.get("log_failure")
             if isinstance(failure, Failure):
                 reason = summary_of(error_of(failure))
@@ -347,6 +331,7 @@ __all__ = [
     "GroupLines",
     "arrival_mapping",
     "default_group",
+    "in_options",
     "log_briefly",
     "make_transport",
     "match_spec_of",

@@ -1,4 +1,4 @@
-"""Lines that come from an application's sources: whenever something happens, until somebody ends it."""
+"""Lines that come from an application's sources."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
 from ..errors import ApplicationError, ConfigurationError, EvprocError
 from ..interfaces import IEventGenerator, IEventSink, IEventSource
 from ..sources import EventHandler, EventPump, QueuedEvent, RaiseEventHandler
-from ._events import Line, LineError, Lines
+from ._events import Line, LineError
+from ._incoming import DROP_SECONDS, IncomingLines
 from ._traces import summary_of
 
 _LOG = Logger(namespace="twisted_evproc.cli")
-
-#: What is left is dropped at once; no time-out is an instant.
-DROP_SECONDS = 0.001
 
 
 @attrs.frozen
@@ -50,14 +47,11 @@ class EventLine:
         )
 
 
-class SourceLines(Lines):
+class SourceLines(IncomingLines):
     """
     The events of sources, each a line.
 
-    The sources are started when they are read for the first time.  The queue of a pump slows them down when they bring more than
-    is read.
-
-    :ivar started: fires with ``None`` once the sources work; where they cannot be started, reading fails instead.
+    The queue of a pump slows the sources down when they bring more than is read.
     """
 
     def __init__(self, name: str, sources: Iterable[Any], clock: IReactorTime, *, held: bool = False) -> None:
@@ -68,16 +62,11 @@ class SourceLines(Lines):
         :param held: give no line to who reads before :meth:`release` is called.
         :raises twisted_evproc.errors.ApplicationError: for what is no source.
         """
-        self.name = name
-        self.started: Deferred[None] = Deferred()
+        super().__init__(name)
         self._number = 0
-        self._reader: Deferred[Sequence[Line] | None] | None = None
         # A line that waits for a reader, and what then tells the pump to go on.
         self._offered: tuple[Line, Deferred[None]] | None = None
         self._held = held
-        self._begun = False
-        self._ended = False
-        self._failure: Failure | None = None
         self._pump = EventPump(handler=_Offer(self._offer, None), clock=clock, name=name)
         self._sources = tuple(sources)
         self._add(self._sources)
@@ -97,30 +86,12 @@ class SourceLines(Lines):
             wrapping = _WrappedGenerator if polled else _WrappedSource
             self._pump.add_event_generator(wrapping(source, self._redirected, self.name))
 
-    def read(self) -> Sequence[Line] | Deferred[Sequence[Line] | None] | None:
-        """See :meth:`Lines.read`."""
-        if self._offered is not None and not self._held:
-            (line, taken), self._offered = self._offered, None
-            taken.callback(None)
-            return [line]
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            failure.raiseException()
-        if self._ended:
-            return None
-        reader = self._reader = Deferred(self._forget)
-        if not self._begun:
-            self._begun = True
-            self._starting = self._pump.start().addCallbacks(self._works, self._fails)
-        return reader
-
     def release(self) -> None:
         """Give out lines from now on."""
         self._held = False
         if self._offered is not None and self._reader is not None:
             (line, taken), self._offered = self._offered, None
-            reader, self._reader = self._reader, None
-            reader.callback([line])
+            _ = self._hand_over(line)
             taken.callback(None)
 
     def drain(self) -> bool:
@@ -133,31 +104,21 @@ class SourceLines(Lines):
         """See :meth:`Lines.close`."""
         return self._pump.stop(DROP_SECONDS)
 
-    def _forget(self, _: object) -> None:
-        self._reader = None
+    def _waiting(self) -> Sequence[Line]:
+        if self._offered is None or self._held:
+            return ()
+        (line, taken), self._offered = self._offered, None
+        taken.callback(None)
+        return [line]
+
+    def _begin(self) -> None:
+        self._starting = self._pump.start().addCallbacks(self._works, self._end)
 
     def _works(self, _: None) -> None:
         if not self._pump.running:
             return  # stopped before they all worked
         _LOG.info("{name}: events come from {sources}", name=self.name, sources=str(self))
         self.started.callback(None)
-
-    def _fails(self, failure: Failure) -> None:
-        if isinstance(failure.value, CancelledError):
-            # ended before the sources worked
-            self._end(None)
-        else:
-            self._end(failure)
-
-    def _end(self, failure: Failure | None) -> None:
-        self._ended = True
-        reader, self._reader = self._reader, None
-        if reader is None:
-            self._failure = failure
-        elif failure is None:
-            reader.callback(None)
-        else:
-            reader.errback(failure)
 
     def _redirected(self, event: Any) -> Any:
         """An event that comes to us also where it has a handler of its own."""
@@ -168,9 +129,7 @@ class SourceLines(Lines):
     def _offer(self, event: QueuedEvent, own_handler: Any) -> Deferred[None] | None:
         self._number += 1
         line = EventLine(self._number, event.originator, event.data, own_handler)
-        if self._reader is not None and not self._held:
-            reader, self._reader = self._reader, None
-            reader.callback([line])
+        if not self._held and self._hand_over(line):
             return None
         taken: Deferred[None] = Deferred(self._withdraw)
         self._offered = (line, taken)
