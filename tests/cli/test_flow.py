@@ -374,6 +374,15 @@ class TestRecover:
         assert child.returncode == 1
         assert "pack [1] failed: ValueError: no boxes <b>" in child.stdout
 
+    def test_an_application_that_has_run_the_reactor_is_told_so(self, shop: Shop, evproc: Evproc, there: Path) -> None:
+        shop("no boxes")
+        (there / "shop.py").write_text(f"{SHOP}\nreactor.callWhenRunning(reactor.stop)\nreactor.run()\n")
+
+        child = evproc("flow", "recover", "shop.py")
+
+        assert (child.returncode, child.stdout) == (2, "")
+        assert "evproc: error: shop.py: the application has already run the reactor while it was loaded" in child.stderr
+
     def test_going_on_after_a_kill(self, shop: Shop, said: Any, evproc: Evproc, there: Path) -> None:
         shop("kill")
         (there / "kill").unlink()
