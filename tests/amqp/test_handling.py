@@ -128,6 +128,47 @@ def test_events_whose_handlers_wait_for_the_same_deferred_have_a_verdict_each() 
     assert (scene.handling.under_way, scene.counts.under_way) == (0, 0)
 
 
+@pytest.mark.parametrize("size", [None, 10])
+@pytest.mark.parametrize("event_ids", [("a", "b"), ("", "")])
+def test_a_deferred_that_several_handlers_wait_for_fails_for_each(size: int | None, event_ids: tuple[str, ...]) -> None:
+    shared: Deferred[None] = Deferred()
+    scene = Scene(lambda event: shared, dedupe=size and RecentEvents(size), retry_delays=(1,))
+    for event_id in event_ids:
+        scene.take(envelope(event_id=event_id))
+    shared.errback(ValueError("no"))
+    assert scene.verdicts == [Retry(1, "ValueError: no")] * 2
+    assert (scene.counts.handled, scene.counts.retried, scene.counts.under_way) == (0, 2, 0)
+
+
+def test_a_deferred_that_a_deduplicator_gives_to_several_says_the_same_to_each() -> None:
+    answer: Deferred[bool] = Deferred()
+
+    class Waiting(RecentEvents):
+        def seen(self, scope: str, event_id: str) -> Any:
+            return answer
+
+    heard: list[Any] = []
+    scene = Scene(heard.append, dedupe=Waiting(1))
+    for event_id in ("a", "b"):
+        scene.take(envelope(event_id=event_id))
+    answer.callback(True)
+    assert (heard, scene.verdicts, scene.counts.duplicates) == ([], [DONE, DONE], 2)
+
+
+def test_a_deduplicator_that_cannot_remember_two_has_failed_for_both() -> None:
+    written: Deferred[None] = Deferred()
+
+    class Waiting(RecentEvents):
+        def remember(self, scope: str, event_id: str) -> Any:
+            return written
+
+    scene = Scene(lambda event: None, dedupe=Waiting(1))
+    for event_id in ("a", "b"):
+        scene.take(envelope(event_id=event_id))
+    written.errback(OSError("disk"))
+    assert scene.verdicts == [Retry(1.0, "OSError: disk")] * 2
+
+
 def test_after_beginning_again_a_cancellation_is_a_failure() -> None:
     scene = Scene(raiser(CancelledError()))
     scene.handling.cut_short()
@@ -221,3 +262,24 @@ def test_a_repeat_that_waits_can_be_cut_short() -> None:
     scene.handling.cut_short()
     assert scene.verdicts == [GIVEN_BACK] * 3
     assert scene.counts.under_way == 0
+
+
+def test_a_repeat_waits_for_what_goes_on_though_it_was_cut_short() -> None:
+    end: Deferred[None] = Deferred()
+    calls: list[Any] = []
+
+    async def stubborn(event: Any) -> None:
+        calls.append(event)
+        try:
+            await Deferred()
+        except CancelledError:
+            await end
+
+    scene = Scene(stubborn, dedupe=RecentEvents(10))
+    scene.take(envelope())
+    scene.handling.cut_short()
+    scene.handling.begin()
+    scene.take(envelope())
+    assert (len(calls), scene.verdicts) == (1, [GIVEN_BACK])
+    end.callback(None)
+    assert (len(calls), scene.verdicts, scene.counts.duplicates) == (1, [GIVEN_BACK, DONE], 1)

@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 
-from twisted_evproc.dispatch._settle import forwarded, settle, unsettled, watch
+from twisted_evproc.dispatch._settle import arrived, forwarded, settle, unsettled, watch
 
 VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="")
 
@@ -113,6 +113,36 @@ def test_a_deferred_of_our_own_leaves_the_result_to_others() -> None:
     deferred.addCallback(heard.append)
     deferred.callback("value")
     assert heard == ["value", "value", "value"]
+
+
+@pytest.mark.parametrize("result", ["value", Failure(ValueError("x"))])
+def test_awaiting_leaves_the_result_to_others(result: Any) -> None:
+    deferred: Deferred[Any] = Deferred()
+    heard: list[Any] = []
+    for _ in range(2):
+        Deferred.fromCoroutine(arrived(deferred)).addBoth(heard.append)
+    deferred.addBoth(heard.append)
+    deferred.callback(result)
+    assert [getattr(each, "value", each) for each in heard] == [getattr(result, "value", result)] * 3
+
+
+def test_what_is_awaited_is_cancelled_and_waited_for() -> None:
+    end: Deferred[str] = Deferred()
+
+    async def stubborn() -> str:
+        try:
+            await Deferred()
+        except CancelledError:
+            pass
+        return await end
+
+    heard: list[Any] = []
+    waiting = Deferred.fromCoroutine(arrived(settle(stubborn())))
+    waiting.addBoth(heard.append)
+    waiting.cancel()
+    assert heard == []
+    end.callback("value")
+    assert heard == ["value"]
 
 
 def test_watching_passes_the_result_on_to_others() -> None:

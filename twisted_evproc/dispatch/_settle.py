@@ -146,10 +146,26 @@ def forwarded(found: Any) -> Any:
     return ours
 
 
+class _Shared(Deferred[Any]):
+    """
+    A Deferred of our own for a pending one, whose result awaiting it would take away from others who wait.
+
+    Cancelling ours cancels the other, and waits for what comes of that: a handler may go on all the same.
+    """
+
+    def __init__(self, other: Deferred[Any]) -> None:
+        super().__init__()
+        self._other = other
+        watch(other, self.callback)
+
+    def cancel(self) -> None:
+        self._other.cancel()
+
+
 async def arrived(found: Any) -> Any:
-    """What :func:`settle` gave, once it is there."""
+    """What :func:`settle` gave, once it is there; others who wait for the same Deferred get it too."""
     if isinstance(found, Deferred):
-        return await found
+        return await _Shared(found)
     if isinstance(found, Failure):
         found.raiseException()
     return found
