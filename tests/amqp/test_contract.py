@@ -1036,6 +1036,27 @@ class TestArguments:
                 call("abc")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heartbeat": 0}, r"heartbeat=0 has to be a whole number, 1 or more"),
+        ({"heartbeat": 65_536}, r"heartbeat=65536 has to be 65535 seconds or less: the protocol has no room for more"),
+        ({"connect_timeout": None}, r"connect_timeout=None has to be a number of seconds above 0"),
+    ],
+)
+def test_arguments_of_connections(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        amqp(**options)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_longest_heartbeat_connects(exchange: str, amqp_url: str) -> None:
+    world = BrokerWorld(exchange, amqp_url, default_clock(None))
+    transport = await world.started(heartbeat=65_535)
+    await world.until(transport.subscribe("g", Heard()))
+    await world.close()
+
+
 def test_a_broker_in_memory_is_one() -> None:
     with pytest.raises(ConfigurationError, match=r"broker='amqp://' has to be a MemoryBroker, or None"):
         MemoryTransport("amqp://", exchange="x")  # type: ignore[arg-type]  # what is refused

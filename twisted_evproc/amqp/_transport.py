@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from twisted.internet.defer import Deferred
 
 from .._options import needed_number, needed_seconds
-from ..errors import MissingExtra, TransportError
+from ..errors import ConfigurationError, MissingExtra, TransportError
 from ._base import (
     FAIL_UNROUTABLE,
     MAX_EVENT_SIZE,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from ._subscription import AMQPSubscription
 
 HEARTBEAT = 10
+#: The protocol has 16 bits for the seconds.
+MAX_HEARTBEAT = 65_535
 CONNECT_TIMEOUT = 10.0
 
 
@@ -79,7 +81,8 @@ class AMQPTransport(Transport):
         :param max_waiting_size: how many bytes these may have.
         :param max_event_size: how many bytes one event may have.
         :param publish_timeout: seconds after which publishing fails; ``None`` for no limit.
-        :param heartbeat: seconds; the broker counts as gone after one and a half to two times that without a word from it.
+        :param heartbeat: seconds, 65535 at most; the broker counts as gone after one and a half to two times that without a word
+            from it.
         :param connect_timeout: seconds for one attempt to connect.
         :param clock: for all waiting; ``None`` for the global reactor, which connects in any case.
         :param random: for the beginning of IDs, and for spreading reconnections; ``None`` for the system's.
@@ -106,6 +109,10 @@ class AMQPTransport(Transport):
         except ImportError as error:
             raise MissingExtra("AMQPTransport", "amqp") from error
         self._heartbeat = needed_number(heartbeat, "heartbeat", 1)
+        if self._heartbeat > MAX_HEARTBEAT:
+            raise ConfigurationError(
+                f"heartbeat={heartbeat!r} has to be {MAX_HEARTBEAT} seconds or less: the protocol has no room for more"
+            )
         self._connect_timeout = needed_seconds(connect_timeout, "connect_timeout")
         self._links: dict[str, Link] = {}
         self._blocked: str | None = None
