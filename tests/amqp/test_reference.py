@@ -218,7 +218,7 @@ class TestNames:
             third.exchange.name,
             topology.queue("warehouse", 20).name,
             topology.dead_queue("warehouse").name,
-            topology.memory_queue("warehouse").name,
+            topology.note_queue("warehouse").name,
             topology.lock_name("warehouse"),
             rung.name,
         ]

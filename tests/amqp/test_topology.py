@@ -58,7 +58,7 @@ class TestNames:
     def test_no_two_groups_share_a_queue(self, exchange: str, group: str, other_exchange: str, other_group: str) -> None:
         def names(exchange: str, group: str) -> list[str]:
             topology = Topology(exchange, None)
-            kinds = [topology.queue(group, 1), topology.dead_queue(group), topology.memory_queue(group), topology.rung(5)[1]]
+            kinds = [topology.queue(group, 1), topology.dead_queue(group), topology.note_queue(group), topology.rung(5)[1]]
             return [*(queue.name for queue in kinds), topology.lock_name(group)]
 
         mine, others = names(exchange, group), names(other_exchange, other_group)
@@ -74,7 +74,7 @@ class TestNames:
     def test_a_group_may_be_named_like_a_queue_of_ours(self, group: str) -> None:
         topology = Topology("e", None)
 
-        taken = {topology.dead_name("a"), topology.lock_name("a"), topology.memory_queue("a").name, topology.rung(5)[1].name}
+        taken = {topology.dead_name("a"), topology.lock_name("a"), topology.note_queue("a").name, topology.rung(5)[1].name}
         assert topology.queue_name(group) not in taken
 
     def test_names_without_dots_stay_readable(self) -> None:
@@ -89,7 +89,7 @@ class TestNames:
             topology.queue_name(LONGEST),
             topology.dead_name(LONGEST),
             topology.lock_name(LONGEST),
-            topology.memory_queue(LONGEST).name,
+            topology.note_queue(LONGEST).name,
             topology.rung(4_000_000)[0].name,
             *(route.exchange.name for route in routes if route.exchange is not None),
             *(binding.routing_key for route in routes for binding in route.bindings),
@@ -246,7 +246,7 @@ class TestAtTheBroker:
         topology = Topology(exchange, None)
         way, rung, binding = topology.rung(0.001)
         declare(channel, way)
-        for queue in (topology.queue("g", 3), topology.dead_queue("g"), topology.memory_queue("g"), rung):
+        for queue in (topology.queue("g", 3), topology.dead_queue("g"), topology.note_queue("g"), rung):
             channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
         channel.queue_bind(binding.destination, binding.source)
         channel.confirm_delivery()

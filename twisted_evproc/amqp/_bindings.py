@@ -2,8 +2,8 @@
 Binds a group's queue to what the group wants, and to nothing else.
 
 The broker does not tell what a queue is bound to, and whoever bound it may have been another program, long ago.  So the bindings
-are written down in the broker itself: in the one message of a queue beside the group's.  While they are changed, one member of
-the group has them to itself.
+are written down in the broker itself, in a note: the one message of a queue beside the group's.  While they are changed, one
+member of the group has them to itself.
 """
 
 from __future__ import annotations
@@ -65,16 +65,16 @@ async def bind_group(
         if _TAKEN in error.text or error.code == NOT_FOUND:
             raise Locked from None
         raise
-    memory = topology.memory_queue(group)
-    await channel.declare_queue(memory)
-    tag, old = await _remembered(channel, memory.name)
+    queue = topology.note_queue(group)
+    await channel.declare_queue(queue)
+    tag, old = await _noted(channel, queue.name)
     if noted and not tag:
         raise NoteMissing
     routes = list(topology.routes(topology.queue_name(group), spec))
     new = {binding.key: binding for route in routes for binding in route.bindings}
     obsolete = [binding for key, binding in old.items() if key not in new]
     # Cut short here, what is written down is more than what is bound: nothing stays bound for ever.
-    await publish(_note(memory.name, [*new.values(), *obsolete]))
+    await publish(_note(queue.name, [*new.values(), *obsolete]))
     for exchange in {route.exchange.name: route.exchange for route in routes if route.exchange is not None}.values():
         await channel.declare_exchange(exchange)
     for binding in new.values():
@@ -84,7 +84,7 @@ async def bind_group(
     for binding in own:
         await channel.unbind(binding)
     if obsolete:
-        await publish(_note(memory.name, new.values()))
+        await publish(_note(queue.name, new.values()))
     if tag:
         channel.acknowledge(tag, multiple=True)
     await channel.unlock(lock)
@@ -92,17 +92,17 @@ async def bind_group(
     return [Exchange(name, "headers") for name in sorted({binding.source for binding in own} - used)]
 
 
-async def remembered_sources(channel: BrokerChannel, topology: Topology, group: str) -> list[str]:
+async def noted_sources(channel: BrokerChannel, topology: Topology, group: str) -> list[str]:
     """The names of the exchanges of the second step that a group's queue is bound to; the note about it is left as it is."""
-    memory = topology.memory_queue(group)
-    await channel.declare_queue(memory)
-    tag, old = await _remembered(channel, memory.name)
+    queue = topology.note_queue(group)
+    await channel.declare_queue(queue)
+    tag, old = await _noted(channel, queue.name)
     if tag:
         channel.give_back(tag)
     return sorted({binding.source for binding in old.values() if binding.kind == "queue"} - {topology.exchange})
 
 
-async def _remembered(channel: BrokerChannel, queue: str) -> tuple[int, dict[tuple[Any, ...], Binding]]:
+async def _noted(channel: BrokerChannel, queue: str) -> tuple[int, dict[tuple[Any, ...], Binding]]:
     # Whoever was cut short may have left two: the broker drops the older one in its own time.
     last, found = 0, {}
     while (message := await channel.get(queue)) is not None:

@@ -172,9 +172,9 @@ class BrokerConnection(Protocol):
             on_close_callback=self._when_closed,
         )
         if on_blocked is not None:
-            listener = on_blocked
-            self._adapter.add_on_connection_blocked_callback(lambda _, frame: listener(frame.method.reason))
-            self._adapter.add_on_connection_unblocked_callback(lambda _, __: listener(None))
+            tell = on_blocked
+            self._adapter.add_on_connection_blocked_callback(lambda _, frame: tell(frame.method.reason))
+            self._adapter.add_on_connection_unblocked_callback(lambda _, __: tell(None))
 
     @property
     def is_open(self) -> bool:

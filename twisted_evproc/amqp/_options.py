@@ -32,7 +32,7 @@ class SubscriptionOptions:
     :ivar max_deliveries: how often an event is given to handlers that fail before it becomes a dead letter.
     :ivar retry_delays: seconds before the second, third, ... of these deliveries.
     :ivar fatal: exceptions for which a further delivery makes no sense: such an event is a dead letter at once.
-    :ivar crash_limit: how often the broker gives an event again whose consumer went away before it answered.
+    :ivar crash_limit: how often the broker gives an event again whose member went away before it answered.
     :ivar dedupe: remembers what was handled, or ``None``.
     :ivar codec: reads the events, in place of the transport's; or ``None``.
     """

@@ -16,7 +16,7 @@ from ..dispatch import arrived, settle
 from ..errors import SubscriptionRefused, TransportError, Unroutable
 from ..interfaces import ISubscription
 from ._acks import Acknowledger
-from ._bindings import IN_USE, Locked, NoteMissing, bind_group, remembered_sources
+from ._bindings import IN_USE, Locked, NoteMissing, bind_group, noted_sources
 from ._channel import BrokerChannel, ChannelClosed
 from ._envelope import Envelope, read_envelope
 from ._handling import Dead, Done, GivenBack, Handling, Retry, Verdict
@@ -264,7 +264,7 @@ class AMQPSubscription:
     async def _bind(self, connection: BrokerConnection, spec: WireSpec) -> None:
         # Whoever was cut off may have the note still, for a moment.
         noted = self._notes_missed < MAX_NOTES_MISSED
-        noted = noted and await self._is_there(connection, self._topology.memory_queue(self.group).name)
+        noted = noted and await self._is_there(connection, self._topology.note_queue(self.group).name)
         channel = await self._opened(connection)
         try:
             unused = await bind_group(channel, self._topology, self.group, spec, self._publisher.submit, noted=noted)
@@ -450,10 +450,10 @@ class AMQPSubscription:
         self._forget(self)
         await self._stop_taking()
         channel = await self._opened(connection)
-        sources = await remembered_sources(channel, self._topology, self.group)
+        sources = await noted_sources(channel, self._topology, self.group)
         await deferLater(self._clock(), 0)
         topology = self._topology
-        for name in (self._queue, topology.memory_queue(self.group).name, topology.dead_name(self.group)):
+        for name in (self._queue, topology.note_queue(self.group).name, topology.dead_name(self.group)):
             await channel.delete_queue(name)
         channel.close()
         await self._delete_unused(connection, sources)

@@ -169,7 +169,7 @@ class Topology:
         """
         The queue of a group.
 
-        :param crash_limit: how often the broker gives an event again whose consumer went away.
+        :param crash_limit: how often the broker gives an event again whose member went away.
         """
         return Queue(
             self.queue_name(group),
@@ -187,8 +187,8 @@ class Topology:
         """The queue of a group's dead letters."""
         return Queue(self.dead_name(group), {"x-queue-type": "quorum", "x-delivery-limit": _UNLIMITED})
 
-    def memory_queue(self, group: str) -> Queue:
-        """The queue whose one message says what a group's queue is bound with, since the broker does not tell."""
+    def note_queue(self, group: str) -> Queue:
+        """The queue whose one message, the note, says what a group's queue is bound with, since the broker does not tell."""
         return Queue(
             f"{self.queue_name(group)}.bindings",
             {"x-queue-type": "quorum", "x-max-length": 1, "x-delivery-limit": _UNLIMITED},
