@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from tests.amqp.broker import OwnBroker, free_ports
 from twisted_evproc.amqp import AMQPTransport, Envelope, StateChange, current_envelope
+from twisted_evproc.amqp._topology import Topology
 from twisted_evproc.errors import (
     EventTooLarge,
     Overflow,
@@ -572,6 +573,26 @@ async def test_what_foreign_publishers_send_is_handled_or_a_dead_letter(amqp_url
         assert set(reasons) == {"broken", "empty", "image", "nested"}
         assert all(reason.startswith("EventNotDecodable: the event ") for reason in reasons.values())
         assert "it is image/png, and the codec reads application/json" in reasons["image"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_group_that_is_deleted_while_its_bindings_are_locked_is_bound_again(amqp_url: str, exchange: str) -> None:
+    heard, topology = Heard(), Topology(exchange, None)
+    lock, queue, note = topology.lock_name("group"), topology.queue_name("group"), topology.note_queue("group").name
+    async with running(amqp_url, exchange) as (transport, _):
+        subscription = await transport.subscribe("group", heard, role="a")
+        with foreign(amqp_url) as channel:
+            channel.queue_declare(lock, durable=True, auto_delete=True)
+            channel.basic_consume(lock, lambda *_: None, exclusive=True)
+            for name in (queue, note):
+                channel.queue_delete(name)
+            await until(lambda: not subscription.active)
+            # It looks for the lock several times.
+            await deferLater(reactor, 0.5)
+            assert not subscription.active
+        await until(lambda: subscription.active)
+        await transport.publish("event", role="a")
+        await heard.have(1)
 
 
 def until_dead(dead: Any, count: int) -> Deferred[Any]:

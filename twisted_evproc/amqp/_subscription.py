@@ -179,6 +179,8 @@ class AMQPSubscription:
                 if self.options.dedupe is not None:
                     await arrived(settle(self.options.dedupe.open()))
                 if not self._bound or not await self._is_there(connection, self._queue):
+                    # Whatever comes in between, one that is there again is not bound yet.
+                    self._bound = False
                     await self._declare(connection)
                 await self._consume(connection)
                 return
