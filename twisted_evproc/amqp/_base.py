@@ -21,6 +21,7 @@ from ..interfaces import IEventDispatcher, IEventTransport
 from ._codec import Encoded, JSONCodec
 from ._envelope import Envelope, time_text, traceparent
 from ._forwarding import Forwarding
+from ._group import Subscription
 from ._handling import check_keywords_of, check_target
 from ._options import SubscriptionOptions, check_codec, check_names, split_options
 from ._publisher import Message, Publisher
@@ -104,7 +105,7 @@ class Transport:
         self._id_number = 0
         self._counts = Counts()
         self._teller = StateTeller(repr(self))
-        self._members: list[Any] = []
+        self._subscriptions: list[Subscription[Any]] = []
         self.running = False
         self._taking = False
         self._stopping: Deferred[None] | None = None
@@ -219,40 +220,39 @@ class Transport:
         options, spec = split_options(options_and_match_spec)
         _ = check_target(target)
         check_keywords_of(target, spec)
-        if any(member.group == group for member in self._members):
+        if any(each.group == group for each in self._subscriptions):
             raise ConfigurationError(
                 f"the group {group!r} is subscribed on {self!r} already: change() that subscription, or let both targets be "
                 f"handlers of one dispatcher"
             )
-        member = self._member(group, target, options, spec)
-        self._members.append(member)
+        subscription = self._subscription(group, target, options, spec)
+        self._subscriptions.append(subscription)
         if self.running:
-            member.start()
-        return self._subscribed(member)
+            subscription.start()
+        return self._subscribed(subscription)
 
     def dead_letters(self, group: str) -> DeadLetters:
         """See :meth:`IEventTransport.dead_letters`."""
         raise NotImplementedError
 
-    def _member(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> Any:
+    def _subscription(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> Subscription[Any]:
         raise NotImplementedError
 
-    def _subscribed(self, member: Any) -> Deferred[Any]:
-        established: Deferred[None] = member.established()
+    def _subscribed(self, subscription: Subscription[Any]) -> Deferred[Any]:
+        established = subscription.established()
         subscribed: Deferred[Any] = Deferred(lambda _: established.cancel())
 
         def give_up(failure: Any) -> None:
-            self._forget(member)
-            leaving = member.unsubscribe()
-            leaving.addErrback(lambda _: None)
+            leaving = subscription.unsubscribe()
+            _ = leaving.addErrback(lambda _: None)
             subscribed.errback(failure)
 
-        _ = established.addCallbacks(lambda _: subscribed.callback(member), give_up)
+        _ = established.addCallbacks(lambda _: subscribed.callback(subscription), give_up)
         return subscribed
 
-    def _forget(self, member: Any) -> None:
+    def _forget(self, subscription: Subscription[Any]) -> None:
         with suppress(ValueError):
-            self._members.remove(member)
+            self._subscriptions.remove(subscription)
 
     # -- life
 
@@ -271,8 +271,8 @@ class Transport:
         if not self.running:
             self.running = self._taking = True
             self._open()
-            for member in self._members:
-                member.start()
+            for subscription in self._subscriptions:
+                subscription.start()
         started.callback(None)
         return started
 
@@ -304,7 +304,7 @@ class Transport:
         return ended
 
     async def _drain(self) -> None:
-        await DeferredList([member.stop_taking() for member in self._members], consumeErrors=True)
+        await DeferredList([subscription.stop_taking() for subscription in self._subscriptions], consumeErrors=True)
         # Until here, what handlers at work publish is still taken.
         self._taking = False
         await self.publisher.idle()
@@ -318,15 +318,22 @@ class Transport:
             _LOG.failure("{transport!r} was not stopped in order", result, transport=self)
 
     def _cut_short(self) -> None:
-        for member in list(self._members):
-            member.cut_short()
+        for subscription in list(self._subscriptions):
+            subscription.cut_short()
         self._taking = False
         self.publisher.give_up()
 
     def statistics(self) -> TransportStatistics:
         """See :meth:`IEventTransport.statistics`."""
-        counts = self._counts
-        return TransportStatistics(**{**vars(counts), **self._waiting()})
+        publisher = self.publisher
+        return TransportStatistics(
+            **{
+                **vars(self._counts),
+                "waiting": publisher.waiting,
+                "waiting_size": publisher.waiting_size,
+                "in_flight": publisher.in_flight,
+            }
+        )
 
     def _open(self) -> None:
         """Begin to connect."""
@@ -335,10 +342,6 @@ class Transport:
     async def _close(self) -> None:
         """Leave the broker; nothing is under way any more."""
         raise NotImplementedError
-
-    def _waiting(self) -> dict[str, int]:
-        publisher = self.publisher
-        return {"waiting": publisher.waiting, "waiting_size": publisher.waiting_size, "in_flight": publisher.in_flight}
 
 
 def within(clock: IReactorTime, timeout: float | None, work: Deferred[Any], cut_short: Callable[[], object]) -> None:

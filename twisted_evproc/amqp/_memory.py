@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -32,9 +32,6 @@ from ._publisher import Message, Publisher
 from ._state import BLOCKED, CONNECTING, DOWN, STOPPED, UP
 from ._topology import Topology
 from ._wire import WireSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 @attrs.define(eq=False)
@@ -324,7 +321,7 @@ class MemoryTransport(Transport):
         """See :meth:`AMQPTransport.dead_letters`."""
         return MemoryDeadLetters(self._topology, group, self.publisher, lambda: self._connection)
 
-    def _member(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> MemorySubscription:
+    def _subscription(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> MemorySubscription:
         return MemorySubscription(
             group,
             options,
@@ -359,8 +356,8 @@ class MemoryTransport(Transport):
             self.publisher.block(self.broker.blocked)
             self.publisher.attach(connection)
             self._tell_up()
-        for member in list(self._members):
-            member.connected()
+        for subscription in list(self._subscriptions):
+            subscription.connected()
 
     def lost(self, reason: str) -> None:
         """The connection is gone, or cannot come about."""
@@ -387,8 +384,8 @@ class MemoryTransport(Transport):
         if connection is None:
             return
         self.publisher.detach()
-        for member in list(self._members):
-            member.lost()
+        for subscription in list(self._subscriptions):
+            subscription.lost()
         connection.close()
 
     # -- life

@@ -122,9 +122,11 @@ class AMQPTransport(Transport):
 
     # -- subscribing
 
-    def _member(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> AMQPSubscription:
+    def _subscription(self, group: str, target: Any, options: SubscriptionOptions, spec: WireSpec) -> AMQPSubscription:
         from ._subscription import AMQPSubscription
 
+        if self.running:
+            self._link("consume").start()
         return AMQPSubscription(
             group,
             options,
@@ -134,8 +136,7 @@ class AMQPTransport(Transport):
             publisher=self.publisher,
             connection=lambda: self._connection("consume"),
             forget=self._forget,
-            clock=lambda: self.clock,
-            begin=lambda: self._link("consume").start(),
+            clock=self.clock,
         )
 
     def dead_letters(self, group: str) -> DeadLetters:
@@ -222,19 +223,19 @@ class AMQPTransport(Transport):
 
     async def _ready_to_consume(self, connection: BrokerConnection) -> None:
         # Each subscription sees to itself, so that one that is refused does not keep others from working.
-        self.clock.callLater(0, self._members_connected)
+        self.clock.callLater(0, self._subscriptions_connected)
 
-    def _members_connected(self) -> None:
-        for member in list(self._members):
-            member.connected()
+    def _subscriptions_connected(self) -> None:
+        for subscription in list(self._subscriptions):
+            subscription.connected()
 
     def _lost_publishing(self) -> None:
         self._blocked = None
         self.publisher.detach()
 
     def _lost_consuming(self) -> None:
-        for member in list(self._members):
-            member.lost()
+        for subscription in list(self._subscriptions):
+            subscription.lost()
 
     def _when_blocked(self, reason: str | None) -> None:
         self._blocked = reason
@@ -253,6 +254,8 @@ class AMQPTransport(Transport):
 
     def _open(self) -> None:
         self._link("publish").start()
+        if self._subscriptions:
+            self._link("consume").start()
 
     async def _close(self) -> None:
         for link in list(self._links.values()):

@@ -48,9 +48,9 @@ class Consumer:
 class Careless(AMQPTransport):
     """A planted fault: the verdict comes before the handler."""
 
-    def _member(self, *arguments: Any) -> Any:
-        member = super()._member(*arguments)
-        handling: Any = member._handling
+    def _subscription(self, *arguments: Any) -> Any:
+        subscription = super()._subscription(*arguments)
+        handling: Any = subscription._handling
         take = handling.take
 
         def too_early(envelope: Any, tell: Any) -> None:
@@ -58,7 +58,7 @@ class Careless(AMQPTransport):
             take(envelope, lambda verdict: None)
 
         handling.take = too_early
-        return member
+        return subscription
 
 
 def told(failure: Failure) -> None:
