@@ -76,11 +76,11 @@ async def fork(reactor: Any, url: str) -> None:
 async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_bytes: str = "") -> None:
     store: Any = open_store(url, reactor=reactor)
     if fault == "lie":
-        store._database = LyingDatabase(url)
+        store._thread.database = LyingDatabase(url)
     await store.open()
     run = (await store.take(run_id, "child:1")).run
     if fault == "lie":
-        store._database.late = True
+        store._thread.database.late = True
     if most_bytes:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -220,7 +220,7 @@ class TestCommit:
 def busy(store: Any) -> Callable[[], Deferred[None]]:
     """Keeps the writer busy until what is returned is called, so that all commits put meanwhile share one transaction."""
     gate = threading.Event()
-    done: Deferred[None] = store._call(lambda _: gate.wait(30)).addCallback(lambda _: None)
+    done: Deferred[None] = store._thread.call(lambda _: gate.wait(30)).addCallback(lambda _: None)
 
     def free() -> Deferred[None]:
         gate.set()
@@ -239,13 +239,13 @@ class TestGroup:
         free = busy(store)
         commits = [store.commit(run_id, 1, some(number)) for number in range(400) for run_id in ("one", "two")]
         sizes: list[int] = []
-        write = store._writer._write
+        write = store._thread._writer._write
 
         def measure(group: list[Any]) -> Any:
             sizes.append(len(group))
             return write(group)
 
-        store._writer._write = measure
+        store._thread._writer._write = measure
         await free()
         await gatherResults(commits)
         assert sizes == [800]

@@ -31,7 +31,7 @@ def kill_connections(url: str, *others: int) -> int:
 
 
 async def process_id(store: Any) -> int:
-    pid: int = await store._call(lambda _: store._database.query("SELECT pg_backend_pid()")[0][0])
+    pid: int = await store._thread.call(lambda _: store._thread.database.query("SELECT pg_backend_pid()")[0][0])
     return pid
 
 
@@ -93,7 +93,7 @@ class TestTwoEngines:
         first, second = cast("Any", store_at(postgresql)), store_at(postgresql)
         await gatherResults([first.open(), second.open()])
         with psycopg.connect(postgresql, autocommit=True) as lost:
-            lost.execute("SELECT pg_advisory_lock(%s)", (first._database._key("run run"),))
+            lost.execute("SELECT pg_advisory_lock(%s)", (first._thread.database._key("run run"),))
             await first.begin("flow", "run", "host:1")
             await first.commit("run", 1, some(1))
             lost.execute("SELECT pg_advisory_unlock_all()")
@@ -152,7 +152,7 @@ class TestWaiting:
         store: Any = store_at(postgresql)
         await store.open()
         await store.begin("flow", "run", "host:1")
-        await store._call(lambda _: store._database.execute("SET lock_timeout = 20"))
+        await store._thread.call(lambda _: store._thread.database.execute("SET lock_timeout = 20"))
         waiting = state_of(store, waits)
         with psycopg.connect(postgresql) as other:
             other.execute("SELECT * FROM runs FOR UPDATE")
@@ -179,7 +179,7 @@ class TestWaiting:
     async def test_a_commit_of_which_nobody_knows_is_written_again(self, postgresql: str, store_at: StoreAt) -> None:
         store: Any = store_at(postgresql)
         await store.open()
-        database = store._database
+        database = store._thread.database
         commit, failures = database.commit, [True]
 
         def unclear() -> None:
@@ -203,7 +203,7 @@ class TestDurability:
         administer(f"ALTER DATABASE {postgresql.rpartition('/')[2]} SET synchronous_commit = off")
         store: Any = store_at(postgresql, durability=durability)
         await store.open()
-        assert await store._call(lambda _: store._database.query("SHOW synchronous_commit")) == [(setting,)]
+        assert await store._thread.call(lambda _: store._thread.database.query("SHOW synchronous_commit")) == [(setting,)]
 
 
 class TestPlace:

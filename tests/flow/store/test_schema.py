@@ -121,34 +121,36 @@ class TestVersions:
     @ensureDeferred
     async def test_an_older_one_is_brought_up_to_date(self, lasting: str, store_at: StoreAt) -> None:
         store: Any = store_at(lasting)
+        thread = store._thread
         await store.open()
         await store.begin("flow", "run", "host:1")
         await store.commit("run", 1, some(1))
         await store.close()
-        store._database.migrations = (add_colour, paint)
+        thread.database.migrations = (add_colour, paint)
         for _ in range(2):  # the second time nothing is left to do
             await store.open()
-            found = await store._call(lambda _: store._database.query("SELECT colour, (SELECT value FROM meta) FROM runs"))
+            found = await thread.call(lambda _: thread.database.query("SELECT colour, (SELECT value FROM meta) FROM runs"))
             assert found == [("red", "3")]
             await store.close()
         set_version(lasting, "2")
-        store._database.migrations = (fail, paint)
+        thread.database.migrations = (fail, paint)
         await store.open()
         assert numbers((await store.take("run", "host:1")).tasks) == [1]
 
     @ensureDeferred
     async def test_a_migration_that_fails_changes_nothing(self, lasting: str, store_at: StoreAt) -> None:
         store: Any = store_at(lasting)
+        thread = store._thread
         await store.open()
         await store.close()
-        store._database.migrations = (add_colour, fail)
+        thread.database.migrations = (add_colour, fail)
         with pytest.raises(StoreUnusable, match="nothing"):
             await store.open()
-        store._database.migrations = ()
+        thread.database.migrations = ()
         await store.open()
-        assert await store._call(lambda _: store._database.query("SELECT value FROM meta")) == [("1",)]
+        assert await thread.call(lambda _: thread.database.query("SELECT value FROM meta")) == [("1",)]
         with pytest.raises(StoreUnusable, match="colour"):
-            await store._call(lambda _: store._database.query("SELECT colour FROM runs"))
+            await thread.call(lambda _: thread.database.query("SELECT colour FROM runs"))
 
     @ensureDeferred
     async def test_a_reader_of_an_older_one_says_what_to_do(self, lasting: str, store_at: StoreAt) -> None:

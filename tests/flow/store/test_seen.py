@@ -39,7 +39,7 @@ async def remember(reactor, url, prefix, fault):
     await seen.open()
     if fault:
         # It answers before it commits: what was acknowledged is written with the next transaction.
-        database = seen._store._database
+        database = seen._thread.database
         begin, commit = database.begin, database.commit
         database.commit = lambda: None
         database.begin = lambda: (commit() if database._open.in_transaction else None, begin())
@@ -334,7 +334,6 @@ class TestAge:
         clock.advance(30.0)
         await seen.close()
         await seen.open()
-        assert seen._last_purge is not None
         while seen._purging:
             # Between two slices others have their turn.
             assert await seen.seen("s", "new") is True
@@ -436,18 +435,18 @@ class TestKilled:
     async def test_each_is_forced_to_the_disk(self, path: str, seen_at: SeenAt) -> None:
         seen = seen_at(path)
         await seen.open()
-        database = seen._store._database
+        database = seen._thread.database
 
         def pragmas(_: bool) -> list[Any]:
             return [database.query(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")]
 
-        assert await seen._store._call(pragmas) == ["wal", 2]
+        assert await seen._thread.call(pragmas) == ["wal", 2]
 
     @ensureDeferred
     async def test_those_in_flight_share_transactions(self, database: str, seen_at: SeenAt) -> None:
         seen = seen_at(database, keep=None)
         await seen.open()
-        place = seen._store._database
+        place = seen._thread.database
         begun: list[int] = []
         begin = place.begin
         place.begin = lambda: (begun.append(1), begin())[1]  # type: ignore[method-assign, func-returns-value]  # counts them

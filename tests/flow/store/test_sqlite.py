@@ -161,9 +161,10 @@ class TestSettings:
         await store.open()
 
         def pragmas(_: bool) -> list[Any]:
-            return [store._database.query(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "temp_store")]
+            return [thread.database.query(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "temp_store")]
 
-        assert await store._call(pragmas) == ["wal", synchronous, 2]
+        thread = store._thread
+        assert await thread.call(pragmas) == ["wal", synchronous, 2]
 
 
 class TestWhatIsNoStore:
@@ -238,12 +239,13 @@ class TestWaiting:
         store: Any = store_at(path)
         await store.open()
         await store.begin("flow", "run", "host:1")
-        await store._call(lambda _: store._database.execute("PRAGMA max_page_count = 1"))  # it means: not one page more
+        thread = store._thread
+        await thread.call(lambda _: thread.database.execute("PRAGMA max_page_count = 1"))  # it means: not one page more
         waiting = state_of(store, waits)
         commits = [store.commit("run", 1, some(number)) for number in range(1_000)]
         assert "the disk is full" in await waiting
         # Nothing else may be tried while commits wait, so the room is made from beside.
-        store._database._connection.execute("PRAGMA max_page_count = 1000000")
+        thread.database._connection.execute("PRAGMA max_page_count = 1000000")
         await gatherResults(commits)
         assert numbers((await store.take("run", "host:1")).tasks) == list(range(1_000))
         assert store.state == "open"
@@ -285,7 +287,7 @@ class TestWaiting:
         """A COMMIT that was done, and said that it was not."""
         store: Any = store_at(path)
         await store.open()
-        database = store._database
+        database = store._thread.database
         commit, failures = database.commit, [True, True, True]
 
         def unclear() -> None:
@@ -308,7 +310,7 @@ class TestWaiting:
         store: Any = store_at(path)
         await store.open()
         await store.begin("flow", "run", "host:1")
-        database = store._database
+        database = store._thread.database
         commit, connections = database.commit, []
 
         def failing() -> None:

@@ -44,7 +44,6 @@ class _Lane:
         self._run = run
         self._waiting: dict[Key, list[tuple[Deferred[Any], bool]]] = {}
         self._under_way: list[dict[Key, list[tuple[Deferred[Any], bool]]]] = []
-        self._last: Deferred[None] | None = None
 
     def add(self, key: Key, *, asks: bool) -> Deferred[Any]:
         """
@@ -72,7 +71,7 @@ class _Lane:
         group = {key: self._waiting.pop(key) for key in keys}
         self._under_way.append(group)
         # It ends there: failures go to those who asked.
-        self._last = self._run(keys).addBoth(self._ended, group)
+        _ = self._run(keys).addBoth(self._ended, group)
 
     def _ended(self, result: Any, group: dict[Key, list[tuple[Deferred[Any], bool]]]) -> None:
         # By identity: groups of the same keys may be equal.
@@ -126,17 +125,15 @@ class SeenEvents:
         place = database(url)
         self.url = place.name
         from ._seen_table import SLICE, SeenTable
-        from ._store import FlowStore
+        from ._thread import DatabaseThread
 
         self._table = SeenTable(place, keep)
         self._slice = SLICE
-        # It brings a thread with transactions that are tried until they succeed; none of its runs are used.
-        self._store = FlowStore(place, reactor if reactor is not None else cast("IReactorFromThreads", default_clock(None)))
+        self._thread = DatabaseThread(place, reactor if reactor is not None else cast("IReactorFromThreads", default_clock(None)))
         self._lookups = _Lane(lambda keys: self._transaction(self._table.known, keys))
         self._remembers = _Lane(self._write)
         self._purges = keep is not None
         self._purging = False
-        self._last_purge: Deferred[None] | None = None
         self._written = 0
         self._open = False
 
@@ -146,11 +143,11 @@ class SeenEvents:
     @property
     def state(self) -> str:
         """``open``, ``closed``, or why the database is waited for at present, in words."""
-        return self._store.state
+        return self._thread.state
 
     def watch_state(self, listener: Callable[[str], object]) -> None:
         """Let a function hear of each new :attr:`state`."""
-        self._store.watch_state(listener)
+        self._thread.watch_state(listener)
 
     def open(self) -> Deferred[None]:
         """
@@ -159,7 +156,7 @@ class SeenEvents:
         :return: fires once it can be used.  Fails with :class:`~twisted_evproc.errors.StoreTooNew` when a newer version made the
             table, with :class:`~twisted_evproc.errors.StoreUnusable` for what else is in the way.
         """
-        return self._store.open().addCallback(self._opened)
+        return self._thread.open().addCallback(self._opened)
 
     def _opened(self, _: None) -> None:
         self._open = True
@@ -206,11 +203,11 @@ class SeenEvents:
         self._open = False
         self._lookups.flush()
         self._remembers.flush()
-        return self._store.close()
+        return self._thread.close()
 
     def _transaction(self, work: Callable[[Any, float | None], Any], keys: list[Key]) -> Deferred[Collection[Key]]:
         now = self._now()
-        return self._store._call(lambda _: work(keys, now))
+        return self._thread.call(lambda _: work(keys, now))
 
     def _now(self) -> float | None:
         return None if self._clock is None else self._clock.seconds()
@@ -229,8 +226,7 @@ class SeenEvents:
         self._written = 0
         now = self._now()
         # Behind the transaction that was put last; what comes meanwhile takes its turn between two slices.
-        purged = self._store._call(lambda _: self._table.purge(now))
-        self._last_purge = purged.addCallbacks(self._purged, self._purge_failed)
+        _ = self._thread.call(lambda _: self._table.purge(now)).addCallbacks(self._purged, self._purge_failed)
 
     def _purged(self, count: int) -> None:
         self._purging = False
