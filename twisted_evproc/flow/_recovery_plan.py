@@ -80,8 +80,9 @@ def plan_recovery(
         raise FlowDefinitionError(f"recovery_run={asked}: run {snapshot.run.run_id!r} has recoveries 0 to {newest}")
     recovery = newest if asked is None else newest + 1
     run = Run(program, recovery, max_concurrent=0, foreign_holds=snapshot.foreign_holds)
-    before = _before(snapshot, asked, newest)
     run.restore(snapshot, asked, now)
+    goes_on = {(row.step, row.sequence): row for row in snapshot.tasks if row.recovery == newest}
+    before = goes_on if asked is None else run.asked
     for event, sequence in requests:
         _ = run.trigger(event, sequence, PROGRAM, now)
     if asked is not None:
@@ -91,21 +92,6 @@ def plan_recovery(
     planned = _Walk(program, run, before, going_on=asked is None).walk(now)
     orphans = tuple(sorted({task.step for task in run.orphans}))
     return RecoveryPlan(snapshot.run.run_id, recovery, asked, planned, len(run.pending_delays), orphans)
-
-
-def _before(snapshot: Snapshot, asked: int | None, newest: int) -> dict[tuple[str, str], TaskRow]:
-    # As Run.restore finds them: the newest of a task up to the one that is asked.
-    found: dict[tuple[str, str], TaskRow] = {}
-    for row in sorted(snapshot.tasks, key=lambda row: row.recovery):
-        key = row.step, row.sequence
-        if asked is None:
-            wanted = row.recovery == newest
-        else:
-            # A task that was made and never begun does not hide what an earlier recovery knew.
-            wanted = row.recovery <= asked and bool(row.attempt or TaskStatus[row.status].ended or key not in found)
-        if wanted:
-            found[key] = row
-    return found
 
 
 class _Walk:

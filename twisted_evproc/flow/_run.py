@@ -6,12 +6,14 @@ Inputs are method calls, with the time as a parameter; what they change is colle
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
+from ._admission import Admission
+from ._delays import Delays, Key
 from ._model import Step
 from ._pools import Pools
 from ._program import Program, watch_key
@@ -66,6 +68,7 @@ class Run:
     :ivar halted: whether nothing new is to start.
     :ivar active: tasks that run, by step and sequence.
     :ivar tasks: all tasks of this recovery.
+    :ivar asked: what earlier recoveries knew of tasks, by step and sequence.
     :ivar happened: ``(event, sequence)`` to when.
     :ivar doubtful: tasks of which nobody knows yet whether an earlier engine has finished them.
     :ivar watched: tells whether anybody wants to be told of changes.
@@ -83,40 +86,26 @@ class Run:
         self.failed = False
         self.halted = False
         self.cancelled = False
-        self.active: dict[tuple[str, str], Task] = {}
         self.tasks: dict[tuple[str, str], Task] = {}
         self.happened: dict[tuple[str, str], float] = {}
         self.watched: Callable[[], bool] = bool
         self.orphans: list[Task] = []
         self.lost_delays: list[DelayRow] = []
         self.pools = Pools({pool.name: pool.limit for pool in program.pools.values()}, foreign_holds)
-        self._limit = max_concurrent if max_concurrent >= 1 else None
-        self._delays: dict[tuple[str, str, str], DelayRow] = {}
-        self._due: list[tuple[float, int, Callable[[float], None], tuple[str, str, str] | None]] = []
-        self._timers = 0
+        self._admission = Admission(program.steps, self.pools, max_concurrent)
+        self.active = self._admission.active
+        self._delays = Delays()
         self._order = 0
         self._next_sequence = 1
         self._begun: dict[str, float] = {}
         self._left: dict[tuple[str, str], list[int]] = {}
-        self._asked: dict[tuple[str, str], TaskRow] = {}
-        # Tasks that may start as far as they themselves are concerned: best first.
-        self._ready: list[tuple[int, int, Task]] = []
-        # Those that a limit of their step holds back.
-        self._parked: dict[str, list[tuple[int, int, Task]]] = {}
-        # Of the tasks that wait for resources, who came first.
-        self._arrivals: dict[tuple[str, str], int] = {}
-        self._of_step: dict[str, int] = {}
-        # Those that wait for resources, by step, first come first served.
-        self._waiting: dict[str, dict[tuple[str, str], Task]] = {}
-        # Those that wait for their next attempt.
-        self._backing_off: dict[tuple[str, str], Task] = {}
+        self.asked: dict[tuple[str, str], TaskRow] = {}
         self.doubtful: dict[tuple[str, str], Task] = {}
         self._new_doubts: list[Task] = []
         self._work: deque[tuple[str, str, str, float]] = deque()
         self._triggers: dict[tuple[str, str], TriggerRow] = {}
         self._dirty: dict[tuple[str, str], Task] = {}
         self._rows: dict[tuple[str, str], TaskRow] = {}
-        self._dirty_delays: dict[tuple[str, str, str], DelayRow] = {}
         self._started: list[Task] = []
         self._changes: list[Change] = []
         self._first_batch = True
@@ -141,8 +130,8 @@ class Run:
         for row in sorted(snapshot.tasks, key=attrgetter("recovery")):
             key = row.step, row.sequence
             # A task that was made and never begun knows less than the one before it.
-            if row.recovery <= newest and (row.attempt or TaskStatus[row.status].ended or key not in self._asked):
-                self._asked[key] = row
+            if row.recovery <= newest and (row.attempt or TaskStatus[row.status].ended or key not in self.asked):
+                self.asked[key] = row
             yield
             yield
         self.pools.restore(snapshot.holds)
@@ -159,7 +148,7 @@ class Run:
                 self._stayed_away(delay, now)
         if self.cancelled:
             self._work.clear()
-            self._due.clear()
+            self._delays.stop()
             return
         # What the program has learnt since acts now, once: all that was done before is there, and is not done again.
         for (event, sequence), at in tuple(self.happened.items()):
@@ -203,13 +192,11 @@ class Run:
             if task.status is TaskStatus.fueled:
                 task.status = TRANSITIONS[task.status, Input.try_again].status
             if not (task.status is TaskStatus.ready and not task.attempt and self._is_doubted(task, step)):
-                self._queue(task, step)
+                self._queue(task)
 
     def _restore_delay(self, delay: DelayRow) -> None:
         key = delay.event, delay.target, delay.sequence
-        self._delays[key] = delay
-        if not delay.done:
-            self._at(delay.due, lambda now: self._delay_over(key, now), key)
+        self._delays.restore(key, delay, partial(self._delay_over, key))
 
     def _fire_again(self, task: Task, now: float) -> None:
         fired: list[StepStatus] = [StepStatus.ready]
@@ -232,15 +219,14 @@ class Run:
         del self.doubtful[task.key]
         self._more = True
         if found is Input.begin:
-            self.active[task.key] = task
-            self._of_step[task.step] = self._of_step.get(task.step, 0) + 1
+            self._admission.enter(task)
             return
         step = self.program.steps[task.step]
         if found is Input.try_again:
             if task.status is TaskStatus.active:
                 self.pools.give_back_all(task.key)
                 self._apply(task, found, now)
-            self._queue(task, step)
+            self._queue(task)
         elif found is Input.skip:
             self._end(task, step, Input.skip, now, result=value)
         else:
@@ -267,7 +253,8 @@ class Run:
 
     def succeed(self, task: Task, result: str, now: float) -> None:
         """A task's function has returned."""
-        self._leave(task)
+        self._admission.leave(task)
+        self._more = True
         self._end(task, self.program.steps[task.step], Input.succeed, now, result=result)
         self._spread(now)
 
@@ -278,14 +265,15 @@ class Run:
         :param retry_in: seconds until the next attempt, or ``None`` when there is none.
         """
         step = self.program.steps[task.step]
-        self._leave(task)
+        self._admission.leave(task)
+        self._more = True
         task.failures += 1
         if retry_in is not None:
             self.pools.give_back_all(task.key)
             task.due = now + retry_in
             task.error = error
             self._apply(task, Input.try_again, now)
-            self._queue(task, step)
+            self._queue(task)
         else:
             self._end(task, step, Input.fail, now, error=error)
         self._spread(now)
@@ -303,36 +291,25 @@ class Run:
                 task.ended = now
                 self._apply(task, Input.cancel, now)
         self.pools.give_back_everything()
-        self.active.clear()
-        self._ready.clear()
-        self._parked.clear()
-        self._waiting.clear()
-        self._backing_off.clear()
+        self._admission.clear()
         self.doubtful.clear()
         self._new_doubts.clear()
-        self._due.clear()
+        self._delays.stop()
 
     def pass_time(self, now: float) -> None:
         """What is due happens."""
-        while self._due and self._due[0][0] <= now:
-            _, _, act, _ = heapq.heappop(self._due)
-            act(now)
+        self._delays.pass_time(now)
         self._spread(now)
 
     @property
     def next_due(self) -> float | None:
         """When the next thing is due, or ``None``."""
-        while self._due and self._is_moot(self._due[0][3]):
-            heapq.heappop(self._due)
-        return self._due[0][0] if self._due else None
-
-    def _is_moot(self, key: tuple[str, str, str] | None) -> bool:
-        return key is not None and self._delays[key].done
+        return self._delays.next_due
 
     @property
     def pending_delays(self) -> list[DelayRow]:
         """Associations that wait."""
-        return [delay for delay in self._delays.values() if not delay.done]
+        return self._delays.pending
 
     # -- starting tasks
 
@@ -345,82 +322,18 @@ class Run:
         """
         if self.halted or self._new_doubts:
             return False  # what was begun before comes before what is new
-        most -= self._serve_waiting(now, most)
-        while self._ready and not self._is_full() and most > 0:
-            most -= 1
-            entry = heapq.heappop(self._ready)
-            task = entry[2]
-            step = self.program.steps[task.step]
-            if self._is_at_limit(step):
-                heapq.heappush(self._parked.setdefault(task.step, []), entry)
-            elif step.acquires and not self.pools.has(task.key):
-                self._apply(task, Input.want_resources, now)
-                self._await_resources(task)
-                most -= self._serve_waiting(now, most)
-            else:
-                self._begin(task, now)
+        left = self._admission.admit(most, partial(self._admitted, now))
         self._spread(now)
-        self._more = most <= 0 and bool(self._ready or self._waiting) and not self._is_full()
+        self._more = left <= 0 and self._admission.has_more
         return self._more
 
-    def _serve_waiting(self, now: float, most: int) -> int:
-        # All tasks of a step want the same, so that those behind the first one that cannot have it need not be looked at.
-        heads = [(self._arrivals[next(iter(tasks))], name) for name, tasks in self._waiting.items()]
-        heapq.heapify(heads)
-        blocked: set[str] = set()
-        begun = 0
-        while heads and begun < most and not self._is_full():
-            name = heapq.heappop(heads)[1]
-            step = self.program.steps[name]
-            if self._is_at_limit(step):
-                continue
-            if not blocked.isdisjoint(step.acquires) or any(self.pools.free(pool) < n for pool, n in step.acquires.items()):
-                # Who comes later does not overtake.
-                blocked.update(step.acquires)
-                continue
-            tasks = self._waiting[name]
-            task = tasks.pop(next(iter(tasks)))
-            del self._arrivals[task.key]
-            if tasks:
-                heapq.heappush(heads, (self._arrivals[next(iter(tasks))], name))
-            else:
-                del self._waiting[name]
-            self.pools.take(task.key, step.acquires)
-            self._apply(task, Input.get_resources, now)
-            self._begin(task, now)
-            begun += 1
-        return begun
-
-    def _await_resources(self, task: Task) -> None:
-        self._timers += 1
-        self._arrivals[task.key] = self._timers
-        self._waiting.setdefault(task.step, {})[task.key] = task
-
-    def _is_at_limit(self, step: Step) -> bool:
-        return step.max_concurrent >= 1 and self._of_step.get(step.name, 0) >= step.max_concurrent
-
-    def _is_full(self) -> bool:
-        return self._limit is not None and len(self.active) >= self._limit
-
-    def _begin(self, task: Task, now: float) -> None:
-        task.attempt += 1
-        task.started = now
-        task.due = None
-        self.active[task.key] = task
-        self._of_step[task.step] = self._of_step.get(task.step, 0) + 1
-        self._started.append(task)
-        self._apply(task, Input.begin, now)
-
-    def _leave(self, task: Task) -> None:
-        del self.active[task.key]
-        self._more = True
-        self._of_step[task.step] -= 1
-        self._unpark(task.step)
-
-    def _unpark(self, step: str) -> None:
-        parked = self._parked.get(step)
-        if parked:
-            heapq.heappush(self._ready, heapq.heappop(parked))
+    def _admitted(self, now: float, task: Task, what: Input) -> None:
+        if what is Input.begin:
+            task.attempt += 1
+            task.started = now
+            task.due = None
+            self._started.append(task)
+        self._apply(task, what, now)
 
     # -- what is left
 
@@ -434,12 +347,12 @@ class Run:
     @property
     def has_work(self) -> bool:
         """Whether there are tasks that do not wait for resources, and have not ended."""
-        return bool(self.active or self.doubtful or self._ready or any(self._parked.values()) or self._backing_off)
+        return bool(self.doubtful) or self._admission.has_work
 
     @property
     def waiting(self) -> list[Task]:
         """Tasks that wait for resources."""
-        return [task for tasks in self._waiting.values() for task in tasks.values()]
+        return self._admission.waiting
 
     # -- changes
 
@@ -461,7 +374,7 @@ class Run:
         batch = Batch()
         batch.triggers, self._triggers = self._triggers, {}
         batch.tasks, self._rows = self._rows, {}
-        batch.delays, self._dirty_delays = self._dirty_delays, {}
+        batch.delays, self._delays.changed = self._delays.changed, {}
         batch.holds, self.pools.changed = self.pools.changed, {}
         if self._first_batch:
             self._first_batch = False
@@ -496,7 +409,7 @@ class Run:
             if at >= self._delays[key].due:
                 self._delay_over(key, at)  # the clock was late to say so
             else:
-                self._forget_watch(key)
+                self._delays.end(key)
         for gate_event, nodes in self.program.listening.get(event, ()):
             self._count(gate_event, sequence, nodes, at)
 
@@ -509,13 +422,8 @@ class Run:
             if gate.count(left, node):
                 self._work.append((gate_event, sequence, "expression", at))
                 for number, (_, event, _) in enumerate(gate.watches):
-                    self._forget_watch((event, watch_key(number, gate_event), sequence))
-
-    def _forget_watch(self, key: tuple[str, str, str]) -> None:
-        # It has been decided, one way or the other: nobody is to wait for it.
-        delay = self._delays.get(key)
-        if delay is not None and not delay.done:
-            self._delays[key] = self._dirty_delays[key] = delay._replace(done=True)
+                    # It has been decided, one way or the other: nobody is to wait for it.
+                    self._delays.end((event, watch_key(number, gate_event), sequence))
 
     def _watch(self, sequence: str, at: float) -> None:
         for gate_event, gate in self.program.gates.items():
@@ -536,12 +444,12 @@ class Run:
     def _has_acted(self, step: bool, target: str, sequence: str) -> bool:
         return (target, sequence) in (self.tasks if step else self.happened)
 
-    def _delay(self, key: tuple[str, str, str], at: float, due: float) -> None:
+    def _delay(self, key: Key, at: float, due: float) -> None:
         event, target, sequence = key
-        self._delays[key] = self._dirty_delays[key] = DelayRow(self.recovery, event, target, sequence, at, due, False)
-        self._at(due, lambda now: self._delay_over(key, now), key)
+        row = DelayRow(self.recovery, event, target, sequence, at, due, False)
+        self._delays.add(key, row, partial(self._delay_over, key))
 
-    def _delay_over(self, key: tuple[str, str, str], now: float) -> None:
+    def _delay_over(self, key: Key, now: float) -> None:
         event, target, sequence = key
         delay = self._delays[key]
         if delay.done:
@@ -555,7 +463,7 @@ class Run:
             # The program has it no longer; should it come back, the delay is still there.
             self.lost_delays.append(delay)
             return
-        self._delays[key] = self._dirty_delays[key] = delay._replace(done=True)
+        self._delays.end(key)
         if kind == "not_by":
             self._stayed_away(delay, now)
         elif kind == SCHEDULE:
@@ -596,41 +504,31 @@ class Run:
         self._order += 1
         self.tasks[task.key] = task
         self._apply(task, Input.make, now)
-        before = self._asked.get(task.key)
+        before = self.asked.get(task.key)
         if before is None:
-            self._queue(task, step)
+            self._queue(task)
         elif self._is_doubted(task, step):
             pass
         elif step.recovery[TaskStatus[before.status]] is StepReplay.skip:
             self._end(task, step, Input.skip, now, result=before.result)
         else:
-            self._queue(task, step)
+            self._queue(task)
 
     def _is_doubted(self, task: Task, step: Step) -> bool:
         # Whether the recovery before left in doubt what a probe can tell.
-        before = self._asked.get(task.key)
+        before = self.asked.get(task.key)
         if before is None or before.status != TaskStatus.active.name or step.probe is None:
             return False
         self.doubtful[task.key] = task
         self._new_doubts.append(task)
         return True
 
-    def _queue(self, task: Task, step: Step) -> None:
-        if task.status is TaskStatus.allocate:
-            self._await_resources(task)
-            return
-        entry = (-step.priority, task.order, task)
-        if task.due is None:
-            heapq.heappush(self._ready, entry)
-            return
-
-        def wait_over(now: float) -> None:
-            del self._backing_off[task.key]
-            task.due = None
-            heapq.heappush(self._ready, entry)
-
-        self._backing_off[task.key] = task
-        self._at(task.due, wait_over)
+    def _queue(self, task: Task) -> None:
+        if task.due is None or task.status is TaskStatus.allocate:
+            self._admission.add(task)
+        else:
+            self._admission.back_off(task)
+            self._delays.at(task.due, lambda _: self._admission.come_back(task))
 
     def _end(
         self, task: Task, step: Step, what: Input, now: float, *, result: str | None = None, error: str | None = None
@@ -670,7 +568,3 @@ class Run:
         for fired in fires:
             for event in step.triggers.get(fired, ()):
                 self._work.append((event, task.sequence, f"step {task.step}", now))
-
-    def _at(self, due: float, act: Callable[[float], None], delay: tuple[str, str, str] | None = None) -> None:
-        self._timers += 1
-        heapq.heappush(self._due, (due, self._timers, act, delay))
