@@ -200,7 +200,7 @@ class TestFlowTrigger:
             await there.publish({"number": 1}, kind="order")
             await flow.ran.come(1)
             waits, again = Heard(), Heard()
-            store = flow.eventor._watched
+            store = flow.eventor._drive._watched
             assert store is not None
             store.watch_state(lambda state: again() if state == "open" else waits())
             other = sqlite3.connect(flow.path, isolation_level=None)

@@ -31,7 +31,7 @@ class World:
         """A flow over the store, inline."""
         config = {"max_concurrent": 0, "executor": "inline", **options.pop("config", {})}
         ev = Eventor("test", self.store, mode, config=config, clock=self.clock, **options)
-        ev._random = lambda: 0.5
+        ev._drive.random = lambda: 0.5
         return ev
 
     def note(self, value: Any = None) -> Callable[[], Any]:

@@ -304,7 +304,7 @@ class TestWhileTheRunBegins:
 
         ev, go = program(RunMode.restart)
         run = ev.run()
-        while ev._engine is None:
+        while ev._drive.engine is None:
             clock.go_on()
         for number in range(300):
             ev.trigger_event(go, f"outside {number}")
@@ -313,7 +313,7 @@ class TestWhileTheRunBegins:
         run = ev.run()
         moments = 0
         promises = []
-        while ev._engine is None:
+        while ev._drive.engine is None:
             moments += 1
             if durably:
                 promises.append(ev.trigger_durably(go, f"moment {moments}"))
@@ -543,7 +543,7 @@ class TestWithADatabase:
         ev.add_assoc(go, ev.add_step("s", lambda: hold))
         run = ev.run()
         await ev.trigger_durably(go, 1)
-        store = ev._watched
+        store = ev._drive._watched
         assert store is not None
         waits: Deferred[str] = Deferred()
         store.watch_state(lambda state: None if waits.called else waits.callback(state))

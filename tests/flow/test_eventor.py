@@ -616,8 +616,8 @@ class TestLosingTheRun:
         go, _ = chain(ev, world.wait)
         ev.trigger_event(go, 1)
         run = ev.run()
-        assert ev._run is not None
-        ev._run.start_tasks = lambda *_: 1 / 0  # type: ignore[assignment,method-assign]  # a fault
+        assert ev._drive.run is not None
+        ev._drive.run.start_tasks = lambda *_: 1 / 0  # type: ignore[assignment,method-assign]  # a fault
         ev.trigger_event(go, 2)
         assert isinstance(ended_with(run), ZeroDivisionError)
 

@@ -96,9 +96,9 @@ class TestListeners:
         ev.trigger_event(go, 1)
         assert ended(ev.run())
 
-        assert ev._run is not None
-        assert not ev._run.watched()
-        assert ev._run.take_changes().told == []
+        assert ev._drive.run is not None
+        assert not ev._drive.run.watched()
+        assert ev._drive.run.take_changes().told == []
 
     def test_a_handler_that_comes_late_hears_of_what_happens_from_then_on(self, world: World) -> None:
         heard: list[Any] = []

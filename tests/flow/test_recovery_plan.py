@@ -13,7 +13,7 @@ from twisted_evproc.flow._recovery_plan import RecoveryPlan, plan_recovery
 
 
 def plan(play: Play, before: Play, mode: RunMode = RunMode.recover, **options: Any) -> RecoveryPlan:
-    return plan_recovery(play.flow.program, before.snapshot, play.flow._requests, mode=mode, now=play.now, **options)
+    return plan_recovery(play.flow.program, before.snapshot, play.flow._drive.requests, mode=mode, now=play.now, **options)
 
 
 def said(found: RecoveryPlan) -> dict[str, str]:
@@ -109,7 +109,7 @@ def test_resources_that_another_run_holds_are_waited_for() -> None:
     again.flow.trigger_event(go, 1)
     snapshot = before.snapshot._replace(foreign_holds={"gpu": 1})
 
-    found = plan_recovery(again.flow.program, snapshot, again.flow._requests, now=again.now)
+    found = plan_recovery(again.flow.program, snapshot, again.flow._drive.requests, now=again.now)
 
     assert said(found) == {"big[1]": "wait"}
 

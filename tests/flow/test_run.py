@@ -371,7 +371,7 @@ class TestRetries:
     def test_have_jitter_from_half_to_one_and_a_half(self, world: World, ev: Eventor) -> None:
         for random, due in ((0.0, 2.0), (0.999, 6.0)):
             ev = world.eventor()
-            ev._random = lambda random=random: random  # type: ignore[misc]  # no closure over the loop
+            ev._drive.random = lambda random=random: random  # type: ignore[misc]  # no closure over the loop
             go, _ = chain(ev, world.note(ValueError()), config={"retries": 1, "backoff": 4})
             ev.trigger_event(go, 1)
             running = ev.run()

@@ -8,8 +8,9 @@ import attrs
 
 from ..errors import FlowDefinitionError
 from ._program import Program
+from ._requests import from_outside
 from ._rows import Snapshot, TaskRow
-from ._run import OUTSIDE, PROGRAM, SCHEDULE, Run
+from ._run import PROGRAM, Run
 from ._status import RunMode, StepReplay, TaskStatus
 from ._task import Task
 from ._transitions import Input
@@ -86,9 +87,8 @@ def plan_recovery(
     for event, sequence in requests:
         _ = run.trigger(event, sequence, PROGRAM, now)
     if asked is not None:
-        for trigger in snapshot.triggers:
-            if trigger.recovery == asked and trigger.origin in (OUTSIDE, SCHEDULE) and trigger.event in program.events:
-                _ = run.trigger(trigger.event, trigger.sequence, trigger.origin, now)
+        for event, sequence, origin in from_outside(program, snapshot, asked):
+            _ = run.trigger(event, sequence, origin, now)
     planned = _Walk(program, run, before, going_on=asked is None).walk(now)
     orphans = tuple(sorted({task.step for task in run.orphans}))
     return RecoveryPlan(snapshot.run.run_id, recovery, asked, planned, len(run.pending_delays), orphans)

@@ -67,13 +67,13 @@ def acknowledges_before_it_commits(run_mode: RunMode) -> Eventor:
 
 def _with_tasks(run_mode: RunMode, change: Any) -> Eventor:
     ev = chain(run_mode)
-    take = ev._take
+    take = ev._drive._take
 
     async def take_changed(store: Any) -> Any:
         row, snapshot, asked = await take(store)
         return row, change(snapshot), asked
 
-    ev._take = take_changed  # type: ignore[method-assign]  # the fault
+    ev._drive._take = take_changed  # type: ignore[method-assign]  # the fault
     return ev
 
 
