@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
 from tests.flow.harness import World, chain, ended, statuses
+from twisted_evproc._reactor import default_clock
 from twisted_evproc.errors import FlowDefinitionError, RunExists, RunLost
 from twisted_evproc.flow import (
     NOT_DONE,
@@ -631,3 +637,21 @@ class TestLogging:
         with capturedLogs() as logged:
             assert ended(ev.run())
         assert len([event for event in logged if event["log_namespace"] == "twisted_evproc.flow"]) == count
+
+
+class TestInMemory:
+    @pytest_twisted.ensureDeferred
+    async def test_the_store_goes_with_the_flow(self) -> None:
+        before = set(threading.enumerate())
+        ev = Eventor("f", ":memory:", executor="inline")
+        go, _ = chain(ev, lambda: None)
+        ev.trigger_event(go, 1)
+        assert await ev.run()
+        [thread] = (thread for thread in threading.enumerate() if thread not in before and thread.name == "store :memory:")
+        flow = weakref.ref(ev)
+        del ev, go
+        await deferLater(default_clock(None), 0)  # this came from the run's own callbacks
+        _ = gc.collect()
+        assert flow() is None
+        while thread.is_alive():
+            await deferLater(default_clock(None), 0.01)

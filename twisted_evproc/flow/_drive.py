@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import random
 from typing import TYPE_CHECKING, Any, cast
-from weakref import finalize
+from weakref import WeakMethod, finalize
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger, STDLibLogObserver
@@ -166,8 +166,7 @@ class Drive:
     async def _drive_once(self, max_loops: int) -> FlowResult:
         store = self._open_store()
         if store is not self._watched:
-            store.watch_state(self._store_state)
-            self._watched = store
+            self._watch(store)
         try:
             await store.open()
             row, snapshot, asked = await self._take(store)
@@ -199,8 +198,20 @@ class Drive:
         if os.fspath(url) in (":memory:", "sqlite://"):
             # What is in it lives as long as it is open, and it is to be there when the flow runs again.
             self._memory = store
-            finalize(self, store.close).atexit = False
+            finalize(self, cast("Any", default_clock(self._clock)).callFromThread, store.close).atexit = False
         return store
+
+    def _watch(self, store: IFlowStore) -> None:
+        # A store may outlive the flow, and one in memory is to go with it.
+        listener = WeakMethod(self._store_state)
+
+        def hear(state: str) -> None:
+            tell = listener()
+            if tell is not None:
+                tell(state)
+
+        store.watch_state(hear)
+        self._watched = store
 
     def _store_state(self, state: str) -> None:
         if state not in ("open", "closed"):
