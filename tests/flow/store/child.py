@@ -7,9 +7,10 @@ A second process with a store, told what to do by its arguments.
     the same, but forks a child first that outlives it.
 ``full PATH``
     commits against a limit on the size of files.
-``commit URL RUN [FAULT [BYTES]]``
+``commit URL RUN [FAULT [BYTES [COUNT]]]``
     commits one batch after the other and writes the number of each when it is acknowledged; with the fault ``lie`` the store
-    acknowledges what it has not committed.  A write that would make a file larger than BYTES kills the process.
+    acknowledges what it has not committed.  A write that would make a file larger than BYTES kills the process.  After COUNT
+    batches it does nothing more, until killed.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ async def fork(reactor: Any, url: str) -> None:
     await Deferred()
 
 
-async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_bytes: str = "") -> None:
+async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_bytes: str = "", count: str = "1000000") -> None:
     store: Any = open_store(url, reactor=reactor)
     if fault == "lie":
         store._thread.database = LyingDatabase(url)
@@ -85,9 +86,10 @@ async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_byte
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes), int(most_bytes)))
-    for number in range(1_000_000):
+    for number in range(int(count)):
         await store.commit(run_id, run.epoch, batch(number))
         say(number)
+    await Deferred()
 
 
 async def full(reactor: Any, url: str) -> None:
