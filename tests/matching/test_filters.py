@@ -29,6 +29,7 @@ from twisted_evproc.matching import (
     MISSING,
     Accept,
     And,
+    ContentFilter,
     Dyn,
     Eq,
     EqualityIndex,
@@ -39,6 +40,7 @@ from twisted_evproc.matching import (
     In,
     Leq,
     Lt,
+    Matches,
     Not,
     NumCmp,
     Or,
@@ -54,7 +56,7 @@ from twisted_evproc.matching import (
     regex,
     satisfies,
 )
-from twisted_evproc.matching._filters import ContentFilter, Matches, as_number
+from twisted_evproc.matching._numbers import as_number
 
 
 class Hostile:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from twisted_evproc.matching import EqualityIndex
 from twisted_evproc.matching._index import MAX_COMBINATIONS
-from twisted_evproc.matching._matchers import same
+from twisted_evproc.matching._values import same
 
 KEYS = "abc"
 values = st.sampled_from([0, 1, True, 1.0, "x", "y", (1,), frozenset({1})])

@@ -5,27 +5,11 @@ Match-specs over the details of an event, matchers for single values, filters ov
 handlers of an event without asking all of them.
 """
 
-from ._filters import (
-    Accept,
-    And,
-    ContentFilter,
-    Dyn,
-    Eq,
-    Exists,
-    Geq,
-    Glob,
-    Gt,
-    In,
-    Leq,
-    Lt,
-    Matches,
-    Not,
-    NumCmp,
-    Or,
-    Predicate,
-    Regex,
-    as_filter,
-)
+from ._at_path import Eq, Exists, Glob, In, Matches, Regex
+from ._combinations import Accept, And, Not, Or, as_filter
+from ._comparisons import Geq, Gt, Leq, Lt, NumCmp
+from ._content_filter import ContentFilter
+from ._functions import Dyn, Predicate
 from ._index import EqualityIndex
 from ._matchers import ANY, Matcher, between, glob, none_of, one_of, present, regex, satisfies
 from ._paths import MISSING, follow, look_up, parse_path, path_notation

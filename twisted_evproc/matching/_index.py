@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import product
 from typing import Any, Generic, TypeVar
 
-from ._matchers import same
+from ._values import same
 
 K = TypeVar("K", bound=Hashable)
 E = TypeVar("E", bound=Hashable)

@@ -6,36 +6,14 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from fnmatch import translate
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import attrs
 
 from ..errors import FilterError
-
-
-def same(one: object, other: object) -> bool:
-    """
-    Whether two values are equal as Python's containers see it: the same object, or ``==``.
-
-    A foreign ``==`` that raises, or whose answer has no truth value (an array), makes them different.
-    """
-    if one is other:
-        return True
-    try:
-        return bool(one == other)
-    except Exception:  # noqa: BLE001  a foreign == raises what it likes
-        return False
-
-
-def is_hashable(value: object) -> bool:
-    """Whether a value can be a key of a dict, found out by trying."""
-    try:
-        hash(value)
-    except Exception:  # noqa: BLE001  a foreign __hash__ raises what it likes
-        return False
-    return True
+from ._patterns import glob_pattern, is_magic, regex_arguments, regex_pattern
+from ._values import ValueSet, is_hashable, same
 
 
 class Matcher(ABC):
@@ -126,63 +104,7 @@ def _plain_values(function: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-@final
-class ValueSet:
-    """
-    A set of values, of which some may be unhashable; membership is equality, order does not count.
-
-    :ivar values: without repetitions, in the order given.
-    """
-
-    __slots__ = ("_hashable", "_unhashable", "values")
-
-    def __init__(self, values: Iterable[Any]) -> None:
-        distinct: dict[Any, None] = {}
-        unhashable: list[Any] = []
-        in_order: list[Any] = []
-        for value in values:
-            if is_hashable(value):
-                if value in distinct:
-                    continue
-                distinct[value] = None
-            elif any(same(value, known) for known in unhashable):
-                continue
-            else:
-                unhashable.append(value)
-            in_order.append(value)
-        self.values = tuple(in_order)
-        self._hashable = frozenset(distinct)
-        self._unhashable = tuple(unhashable)
-
-    @property
-    def all_hashable(self) -> bool:
-        return not self._unhashable
-
-    def __contains__(self, value: object) -> bool:
-        try:
-            if value in self._hashable:
-                return True
-        except Exception:  # noqa: BLE001  unhashable, or its == raises for one of our values: then each is asked by itself
-            return any(same(value, known) for known in self.values)
-        return any(same(value, known) for known in self._unhashable)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ValueSet):
-            return NotImplemented
-        return (
-            self._hashable == other._hashable
-            and len(self._unhashable) == len(other._unhashable)
-            and all(any(same(value, known) for known in other._unhashable) for value in self._unhashable)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self._hashable, len(self._unhashable)))
-
-    def __reduce__(self) -> tuple[type[ValueSet], tuple[tuple[Any, ...]]]:
-        return ValueSet, (self.values,)
-
-
-def _arguments(values: tuple[Any, ...]) -> str:
+def _listed(values: tuple[Any, ...]) -> str:
     return ", ".join(map(repr, values))
 
 
@@ -201,7 +123,7 @@ class OneOf(Matcher):
         return self.accepted.values if self.accepted.all_hashable else None
 
     def __repr__(self) -> str:
-        return f"one_of({_arguments(self.accepted.values)})"
+        return f"one_of({_listed(self.accepted.values)})"
 
 
 @final
@@ -215,59 +137,7 @@ class NoneOf(Matcher):
         return value is not None and value not in self.refused
 
     def __repr__(self) -> str:
-        return f"none_of({_arguments(self.refused.values)})"
-
-
-def glob_pattern(pattern: str) -> re.Pattern[str]:
-    """
-    Compile a shell pattern, in which case counts.
-
-    :raises twisted_evproc.errors.FilterError: for anything but a string.
-    """
-    if not isinstance(pattern, str):
-        raise FilterError(f"a glob pattern has to be a string, not {pattern!r}.  For another type, give the value itself.")
-    return re.compile(translate(pattern))
-
-
-def is_magic(pattern: str) -> bool:
-    """Whether a glob pattern may match anything but itself."""
-    return any(character in pattern for character in "*?[")
-
-
-def regex_pattern(pattern: str | re.Pattern[str], flags: int = 0) -> re.Pattern[str]:
-    """
-    Compile a regular expression.
-
-    :param pattern: its text, or what :func:`re.compile` made of a text.
-    :raises twisted_evproc.errors.FilterError: for an expression that cannot be compiled, and for one that is not for text.
-    """
-    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
-    if not isinstance(text, str):
-        raise FilterError(f"a regular expression has to be a string, not {text!r}.  For bytes, use satisfies() with a function.")
-    if isinstance(pattern, re.Pattern):
-        if flags:
-            raise FilterError(f"flags cannot be added to the compiled expression {pattern!r}.  Give them to re.compile().")
-        return pattern
-    try:
-        return re.compile(text, flags)
-    except (re.error, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise FilterError(f"{text!r} with flags {flags!r} is no valid regular expression: {error}.  Correct it.") from error
-
-
-def regex_arguments(pattern: re.Pattern[str]) -> tuple[Any, ...]:
-    """The arguments that make an equal expression; flags that are there anyway are left out."""
-    implied = re.compile(pattern.pattern).flags if _compiles(pattern.pattern) else int(re.UNICODE)
-    flags = pattern.flags & ~implied
-    return (pattern.pattern, re.RegexFlag(flags)) if flags else (pattern.pattern,)
-
-
-def _compiles(text: str) -> bool:
-    # an expression may compile with its flags only: a bracket behind a # under re.VERBOSE
-    try:
-        re.compile(text)
-    except re.error:
-        return False
-    return True
+        return f"none_of({_listed(self.refused.values)})"
 
 
 @final
@@ -305,7 +175,7 @@ class Regex(Matcher):
         return isinstance(value, str) and self.pattern.search(value) is not None
 
     def __repr__(self) -> str:
-        return f"regex({_arguments(regex_arguments(self.pattern))})"
+        return f"regex({_listed(regex_arguments(self.pattern))})"
 
 
 @final
@@ -436,16 +306,3 @@ def satisfies(predicate: Callable[[Any], object]) -> Satisfies:
     if not callable(predicate):
         raise FilterError(f"satisfies() needs a function of the value, not {predicate!r}.  For one value, give the value itself.")
     return Satisfies(predicate)
-
-
-__all__ = [
-    "ANY",
-    "Matcher",
-    "between",
-    "glob",
-    "none_of",
-    "one_of",
-    "present",
-    "regex",
-    "satisfies",
-]

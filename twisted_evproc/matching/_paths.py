@@ -197,6 +197,3 @@ def path_notation(keys: Keys) -> PathLike:
         except FilterError:
             pass
     return keys
-
-
-__all__ = ["MISSING", "Keys", "PathLike", "follow", "look_up", "parse_path", "path_notation"]
