@@ -4,18 +4,18 @@ Who is told, in what order, and what came of it?
 Registrations, their order, the plan made of them, the firing that runs it, and the outcome.
 """
 
+from ._callee import Callee, HandlerID, handler_name, qualified_name_of
 from ._dispatcher import EventDispatcher
-from ._explain import Explanation, Verdict
+from ._explain import Explanation, Verdict, verdict_on
 from ._options import check_keywords, check_phases, handler_names, several
 from ._order import ordered, requirements
 from ._outcome import Failed, HandlerResult, Outcome, Skipped, Stopped, outcome_of, result_of
-from ._plan import Plan
+from ._plan import Plan, keep
 from ._policy import ABORT, COLLECT, LOG, RAISE, Action, FailurePolicy, check_policy
-from ._registration import HandlerView
 from ._report import Report
 from ._runner import Runner
 from ._settle import arrived, forwarded, peek, settle, watch
-from ._step import HandlerID, Step, handler_name, qualified_name_of
+from ._view import HandlerView, view_of
 
 __all__ = [
     # for users
@@ -38,7 +38,7 @@ __all__ = [
     "Report",
     "Runner",
     "Skipped",
-    "Step",
+    "Callee",
     "Stopped",
     "arrived",
     "check_keywords",
@@ -47,6 +47,7 @@ __all__ = [
     "forwarded",
     "handler_name",
     "handler_names",
+    "keep",
     "ordered",
     "outcome_of",
     "peek",
@@ -55,5 +56,7 @@ __all__ = [
     "result_of",
     "settle",
     "several",
+    "verdict_on",
+    "view_of",
     "watch",
 ]

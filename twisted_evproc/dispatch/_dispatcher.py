@@ -24,19 +24,20 @@ from ..errors import (
 )
 from ..interfaces import IBackgroundUtility, IEventDispatcher
 from ._admission import Admission
+from ._callee import HandlerID
 from ._drain import trap_cancelled
 from ._explain import Explanation, explain
 from ._firing import Call, Firing
 from ._options import check_keywords, check_phases, several
 from ._origin import calls_above, enclosing
 from ._outcome import Outcome, outcome_of
-from ._plan import Plan
+from ._plan import MAX_PLANS, Plan
 from ._policy import LOG, FailurePolicy, check_policy
-from ._registration import HandlerView, Registration
-from ._registry import MAX_PLANS, Registry
+from ._registration import Registration
+from ._registry import Registry
 from ._runner import MAX_DEPTH, Runner
 from ._settle import settle, watch
-from ._step import HandlerID
+from ._view import HandlerView
 from ._wait import wait_for_event
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class EventDispatcher(Runner):
         phase_index = self._phase_index.get(phase) if type(phase) is str else None
         if phase_index is None:
             raise UnknownPhase(phase, self.phases, repr(self))
-        step = Registration(
+        registration = Registration(
             listen_fn,
             phase,
             phase_index,
@@ -172,12 +173,12 @@ class EventDispatcher(Runner):
             lost=self._lose,
         )
         if self._staged is not None:
-            self._staged.added[step.id] = step
+            self._staged.added[registration.id] = registration
         else:
             self._registry.purge()
-            self._registry.change([step], ())
+            self._registry.change([registration], ())
             self.forget_plans()
-        return succeed(step.id)
+        return succeed(registration.id)
 
     def handler(self, phase: str, **options: Any) -> Callable[[F], F]:
         """
@@ -202,18 +203,18 @@ class EventDispatcher(Runner):
             return succeed(None)
         if event_handler_id not in self._registry or (batch is not None and event_handler_id in batch.gone):
             return fail(UnknownHandler(event_handler_id, repr(self)))
-        step = self._registry[event_handler_id]
+        registration = self._registry[event_handler_id]
         if batch is not None:
-            batch.gone[event_handler_id] = step, Deferred()
+            batch.gone[event_handler_id] = registration, Deferred()
             return batch.gone[event_handler_id][1]
-        self._drop(step)
-        return self._finished_calls(step)
+        self._drop(registration)
+        return self._finished_calls(registration)
 
-    def _finished_calls(self, step: Registration) -> Deferred[None]:
+    def _finished_calls(self, registration: Registration) -> Deferred[None]:
         inside = set(calls_above(enclosing()))
         # A call that could not be tracked may be the very one that asks, if any call does: better not to wait than for ever.
         any_inside = bool(inside) or self.depth > 0
-        left = {call for call in step.running if call not in inside and (call.origin is not None or not any_inside)}
+        left = {call for call in registration.running if call not in inside and (call.origin is not None or not any_inside)}
         if not left:
             return succeed(None)
         deferred: Deferred[None] = Deferred()
@@ -230,7 +231,7 @@ class EventDispatcher(Runner):
     def handlers(self) -> tuple[HandlerView, ...]:
         """The registrations, by phase, then in the order they were made."""
         self._purge()
-        return tuple(step.view() for step in self._registry)
+        return tuple(one.view() for one in self._registry)
 
     @contextmanager
     def transaction(self) -> Iterator[EventDispatcher]:
@@ -249,7 +250,7 @@ class EventDispatcher(Runner):
             yield self
             self._staged = None
             self._registry.purge()
-            self._registry.change(batch.added.values(), (step for step, _ in batch.gone.values()))
+            self._registry.change(batch.added.values(), (one for one, _ in batch.gone.values()))
         except BaseException:
             self._staged = None
             for _, deferred in batch.gone.values():
@@ -257,8 +258,8 @@ class EventDispatcher(Runner):
                 _ = deferred.addErrback(trap_cancelled)
             raise
         self.forget_plans()
-        for step, deferred in batch.gone.values():
-            _ = self._finished_calls(step).chainDeferred(deferred)
+        for registration, deferred in batch.gone.values():
+            _ = self._finished_calls(registration).chainDeferred(deferred)
 
     # -- keywords
 
@@ -286,7 +287,7 @@ class EventDispatcher(Runner):
         self._check_details(names)
         self._purge()
         for name in names:
-            users = [step.name for step in self._registry if name in step.spec.wanted]
+            users = [one.name for one in self._registry if name in one.spec.wanted]
             if users or name == self._serialize_by:
                 raise KeywordInUse(name, users or ["serialize_by"])
         self._keywords -= frozenset(names)
@@ -301,21 +302,21 @@ class EventDispatcher(Runner):
             plan = plans[values_of(event_details)]
         except Exception:
             plan = self._plan(event_details)
-        steps = plan.fast
+        callees = plan.fast
         depth = self.depth
-        if steps is None or depth >= MAX_DEPTH:
+        if callees is None or depth >= MAX_DEPTH:
             return self._fire(plan, event, event_details)
         self.depth = depth + 1
         try:
-            for step in steps:
-                returned = step.call(event)
+            for callee in callees:
+                returned = callee.call(event)
                 if returned is not None:
                     break
             else:
                 outcome = Outcome()
                 outcome._event = event
                 outcome._details = event_details
-                outcome._steps = steps
+                outcome._callees = callees
                 outcome._values = None
                 # As succeed() does; calling it would be a tenth of the whole.
                 deferred: Deferred[Outcome] = Deferred()
@@ -326,7 +327,7 @@ class EventDispatcher(Runner):
             returned = Failure()
         finally:
             self.depth = depth
-        return self.go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # no step, no way here
+        return self.go_on(plan, event, event_details, callee, returned)  # type: ignore[possibly-undefined]  # no call, no way here
 
     def emitter(self, **event_details: Any) -> Callable[[Any], Deferred[Outcome]]:
         """
@@ -345,21 +346,21 @@ class EventDispatcher(Runner):
                 self._purge()
                 shapes = self._shapes
                 plan = self._plan(event_details)
-            steps = plan.fast
+            callees = plan.fast
             depth = self.depth
-            if steps is None or depth >= MAX_DEPTH:
+            if callees is None or depth >= MAX_DEPTH:
                 return self._fire(plan, event, event_details)
             self.depth = depth + 1
             try:
-                for step in steps:
-                    returned = step.call(event)
+                for callee in callees:
+                    returned = callee.call(event)
                     if returned is not None:
                         break
                 else:
                     outcome = Outcome()
                     outcome._event = event
                     outcome._details = event_details
-                    outcome._steps = steps
+                    outcome._callees = callees
                     outcome._values = None
                     deferred: Deferred[Outcome] = Deferred()
                     deferred.called = True
@@ -369,7 +370,7 @@ class EventDispatcher(Runner):
                 returned = Failure()
             finally:
                 self.depth = depth
-            return self.go_on(plan, event, event_details, step, returned)  # type: ignore[possibly-undefined]  # as above
+            return self.go_on(plan, event, event_details, callee, returned)  # type: ignore[possibly-undefined]  # as above
 
         return emit
 
@@ -447,13 +448,13 @@ class EventDispatcher(Runner):
         if self._registry.purge():
             self.forget_plans()
 
-    def _lose(self, step: Registration) -> None:
+    def _lose(self, registration: Registration) -> None:
         # In whichever thread the collector runs: note it, and make every plan old.
-        self._registry.lost(step)
+        self._registry.lost(registration)
         self._shapes = {}
 
-    def _drop(self, step: Registration) -> None:
-        self._registry.discard(step)
+    def _drop(self, registration: Registration) -> None:
+        self._registry.discard(registration)
         self.forget_plans()
 
     def _check_details(self, details: Iterable[str]) -> None:
@@ -484,7 +485,7 @@ class EventDispatcher(Runner):
 
     def may_run_plainly(self, plan: Plan) -> bool:
         return (
-            self.running and self._admission is None and not self.report.observers and (bool(plan.steps) or not self._unhandled)
+            self.running and self._admission is None and not self.report.observers and (bool(plan.callees) or not self._unhandled)
         )
 
     # -- firing, with everything
@@ -498,7 +499,7 @@ class EventDispatcher(Runner):
         rejected = None
         if plan.conditional:
             plan, rejected = plan.narrow(event)
-        if not plan.steps and self._unhandled:
+        if not plan.callees and self._unhandled:
             self._tell_unhandled(event, details)
             return succeed(outcome_of(event, details, (), None))
         firing = Firing(self, plan, event, details, rejected)

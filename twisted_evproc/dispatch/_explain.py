@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from ..matching import MISSING, detail
+from ._callee import Callee, HandlerID
 from ._plan import in_start_order
 from ._registration import Registration
 from ._registry import Registry
-from ._step import HandlerID
 
 
 @attrs.frozen
@@ -72,47 +72,54 @@ def explain(registry: Registry, event: Any, details: Mapping[str, Any]) -> Expla
     :param event: ``None`` where there is none to look at: ``where`` is reported then, not asked.
     """
     reasons: dict[Registration, str] = {}
-    for step in registry:
-        keyword = step.spec.mismatch(details)
+    for registration in registry:
+        keyword = registration.spec.mismatch(details)
         if keyword is not None:
-            reasons[step] = _mismatch(step, keyword, details)
-        elif not step.alive():
-            reasons[step] = "its function is no more"
-        elif event is not None and step.where is not None:
-            reason = _where(step, event)
+            reasons[registration] = _mismatch(registration, keyword, details)
+        elif not registration.alive():
+            reasons[registration] = "its function is no more"
+        elif event is not None and registration.where is not None:
+            reason = _where(registration, event)
             if reason:
-                reasons[step] = reason
-    running = in_start_order([step for step in registry if step not in reasons])
-    names = {step.name for step in running}
-    verdicts = [_verdict(step, position, _conditions(step, event, running, names)) for position, step in enumerate(running, 1)]
-    verdicts.extend(_verdict(step, None, reasons[step]) for step in registry if step in reasons)
+                reasons[registration] = reason
+    running = in_start_order([one for one in registry if one not in reasons])
+    names = {one.name for one in running}
+    verdicts = [verdict_on(one, position, _conditions(one, event, running, names)) for position, one in enumerate(running, 1)]
+    verdicts.extend(verdict_on(one, None, reasons[one]) for one in registry if one in reasons)
     return Explanation(dict(details), tuple(verdicts))
 
 
-def _verdict(step: Registration, position: int | None, reason: str) -> Verdict:
-    return Verdict(step.id, step.name, step.qualified_name, step.phase, position is not None, position, reason)
+def verdict_on(callee: Callee, position: int | None, reason: str, phase: str | None = None) -> Verdict:
+    """
+    The verdict on a handler.
+
+    :param phase: what stands in for a phase where there are none.
+    """
+    phase = callee.phase if phase is None else phase
+    return Verdict(callee.id, callee.name, callee.qualified_name, phase, position is not None, position, reason)
 
 
-def _mismatch(step: Registration, keyword: str, details: Mapping[str, Any]) -> str:
+def _mismatch(registration: Registration, keyword: str, details: Mapping[str, Any]) -> str:
     value = detail(details, keyword)
     found = "is not there" if value is MISSING else f"is {value!r}"
-    return f"wants {keyword}={step.spec.wanted[keyword]!r}, {keyword} {found}"
+    return f"wants {keyword}={registration.spec.wanted[keyword]!r}, {keyword} {found}"
 
 
-def _where(step: Registration, event: Any) -> str:
-    assert step.where is not None
+def _where(registration: Registration, event: Any) -> str:
+    assert registration.where is not None
     try:
-        return "" if step.where.matches(event) else f"where={step.where!r} does not let the event pass"
+        return "" if registration.where.matches(event) else f"where={registration.where!r} does not let the event pass"
     except Exception as error:
-        return f"where={step.where!r} fails with {error!r}"
+        return f"where={registration.where!r} fails with {error!r}"
 
 
-def _conditions(step: Registration, event: Any, running: Iterable[Registration], names: set[str]) -> str:
+def _conditions(registration: Registration, event: Any, running: Iterable[Registration], names: set[str]) -> str:
     parts = []
-    if step.where is not None and event is None:
-        parts.append(f"if where={step.where!r} lets the event pass")
+    if registration.where is not None and event is None:
+        parts.append(f"if where={registration.where!r} lets the event pass")
     first = sorted(
-        {name for name in step.requires if name in names} | {other.name for other in running if step.name in other.required_by}
+        {name for name in registration.requires if name in names}
+        | {other.name for other in running if registration.name in other.required_by}
     )
     if first:
         parts.append(f"after {', '.join(first)}")

@@ -16,13 +16,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..errors import HandlersFailed, HandlerTimeout, StopProcessing
+from ._callee import Callee
 from ._origin import Origin, calls_above, current, enclosing
 from ._outcome import Failed, Outcome, Skipped, Stopped, outcome_of, result_of
 from ._plan import Plan
 from ._policy import Action, FailurePolicy
 from ._report import Report
 from ._settle import REMOVED, end_of_failure, settle
-from ._step import Step
 
 
 class Host(Protocol):
@@ -45,28 +45,28 @@ class Call:
     :ivar origin: by which what the handler does can be told to come from this call; ``None`` where it cannot.
     """
 
-    __slots__ = ("abandoned", "deferred", "done", "firing", "origin", "position", "step", "timed_out", "timer", "waiters")
+    __slots__ = ("abandoned", "callee", "deferred", "done", "firing", "origin", "position", "timed_out", "timer", "waiters")
 
     deferred: Deferred[Any]
 
-    def __init__(self, firing: Firing, position: int, step: Step, origin: Origin | None) -> None:
+    def __init__(self, firing: Firing, position: int, callee: Callee, origin: Origin | None) -> None:
         self.firing = firing
         self.position = position
-        self.step = step
+        self.callee = callee
         self.origin = origin
         if origin is not None:
             origin.call = self
         self.timer: IDelayedCall | None = None
         self.timed_out = self.abandoned = self.done = False
         self.waiters: list[Callable[[Call], None]] | None = None
-        step.running.add(self)
+        callee.running.add(self)
 
     def end(self) -> None:
         """It has returned, for good."""
         self.done = True
         if self.origin is not None:
             self.origin.over = True
-        self.step.running.discard(self)
+        self.callee.running.discard(self)
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -91,9 +91,9 @@ class Call:
 
 class Firing:
     """
-    Runs the steps of a plan for one event.
+    Runs the callees of a plan for one event.
 
-    :ivar argument: what the steps are called with.
+    :ivar argument: what the callees are called with.
     :ivar event: the event, as outcomes and observers see it.
     :ivar details: the keyword arguments it was fired with.
     :ivar parent: the handler's turn in which it was fired, if any.
@@ -131,11 +131,11 @@ class Firing:
         plan: Plan,
         event: Any,
         details: Mapping[str, Any],
-        rejected: Mapping[Step, Failed] | None = None,
+        rejected: Mapping[Callee, Failed] | None = None,
     ) -> None:
         """
-        :param event: what the steps are called with.
-        :param rejected: steps whose filter failed: not to be called, failed already.
+        :param event: what the callees are called with.
+        :param rejected: callees whose filter failed: not to be called, failed already.
         """
         self.host = host
         self.plan = plan
@@ -148,7 +148,7 @@ class Firing:
         self.over = False
         #: what the load limits know it by
         self.key: Any = None
-        # position -> what came of the step, in start order; PENDING while it runs
+        # position -> what came of the callee, in start order; PENDING while it runs
         self.values: dict[int, Any] = {}
         self._rejected = rejected
         self._phase = 0
@@ -182,9 +182,9 @@ class Firing:
         """
         Go on where a plain loop met what it does not handle.
 
-        :param values: what the steps before have returned.
-        :param returned: what the step behind them gave, as :func:`~._settle.settle` understood it.
-        :param origin: of that step, if its handler knows one.
+        :param values: what the callees before have returned.
+        :param returned: what the callee behind them gave, as :func:`~._settle.settle` understood it.
+        :param origin: of that callee, if its handler knows one.
         """
         self.begun = True
         self.values.update(enumerate(values))
@@ -192,7 +192,7 @@ class Firing:
         self._position = position + 1
         while self.plan.phase_ends[self._phase] <= position:
             self._phase += 1
-        call = Call(self, position, self.plan.steps[position], origin)
+        call = Call(self, position, self.plan.callees[position], origin)
         self._advance(call, returned)
         return self._deferred()
 
@@ -295,30 +295,30 @@ class Firing:
             if value is PENDING:
                 return None
             if type(value) is Failed:
-                return f"required handler {self.plan.steps[position].name!r} failed"
+                return f"required handler {self.plan.callees[position].name!r} failed"
             if type(value) is Skipped and not value.fulfils:
-                return f"required handler {self.plan.steps[position].name!r} was skipped"
+                return f"required handler {self.plan.callees[position].name!r} was skipped"
         return ""
 
     # -- handlers
 
     def _start(self, position: int) -> None:
-        step = self.plan.steps[position]
-        if not step.alive():
+        callee = self.plan.callees[position]
+        if not callee.alive():
             self._keep(position, _REMOVED)
             return
         if self.host.report.observers:
-            self.host.report.notify("handler_started", self, step.id, step.name, step.phase)
+            self.host.report.notify("handler_started", self, callee.id, callee.name, callee.phase)
         self.values[position] = PENDING
         origin = Origin()
-        call = Call(self, position, step, origin)
-        rejected = self._rejected.get(step) if self._rejected else None
+        call = Call(self, position, callee, origin)
+        rejected = self._rejected.get(callee) if self._rejected else None
         if rejected is not None:
             self._record(call, rejected.failure, called=False)
             return
         token = current.set(origin)
         try:
-            returned = settle(step.call(self.argument))
+            returned = settle(callee.call(self.argument))
         except Exception:
             returned = Failure()
         except BaseException:
@@ -326,23 +326,23 @@ class Firing:
             raise
         finally:
             current.reset(token)
-        if step.may_suspend is None and not isinstance(returned, Deferred):
-            step.may_suspend = False
+        if callee.may_suspend is None and not isinstance(returned, Deferred):
+            callee.may_suspend = False
         self._returned(call, returned)
 
     def _returned(self, call: Call, returned: Any) -> None:
         if not isinstance(returned, Deferred):
             self._record(call, returned)
             return
-        step = call.step
-        if not step.may_suspend:
-            step.may_suspend = True
+        callee = call.callee
+        if not callee.may_suspend:
+            callee.may_suspend = True
             self.host.forget_plans()
         self.values[call.position] = PENDING
         call.deferred = returned
         self._calls[call] = None
-        if step.timeout is not None:
-            call.timer = self.host.call_later(step.timeout, self._time_out, call)
+        if callee.timeout is not None:
+            call.timer = self.host.call_later(callee.timeout, self._time_out, call)
         _ = returned.addBoth(call.heard)
         if self.over:
             # cancelled by the handler itself, before it had to wait
@@ -380,14 +380,14 @@ class Firing:
         call.deferred.cancel()
         if not call.done:
             call.abandoned = True
-            self.host.report.handler_abandoned(call.step, self.event)
+            self.host.report.handler_abandoned(call.callee, self.event)
             self._ended(call, None)
 
     @staticmethod
     def _timeout(call: Call, result: Any) -> Failure:
-        step = call.step
-        assert step.timeout is not None
-        error = HandlerTimeout(step.name, step.phase, step.timeout)
+        callee = call.callee
+        assert callee.timeout is not None
+        error = HandlerTimeout(callee.name, callee.phase, callee.timeout)
         if isinstance(result, Failure) and not result.check(CancelledError):
             error.__cause__ = result.value
         return Failure(error)
@@ -395,7 +395,7 @@ class Firing:
     def _report_late(self, call: Call, result: Any) -> None:
         # Nobody waits for this result any more; a failure is told all the same.
         if isinstance(result, Failure) and not result.check(CancelledError, StopProcessing):
-            self.host.report.handler_failed(call.step, self.event, result)
+            self.host.report.handler_failed(call.callee, self.event, result)
 
     def _record(self, call: Call, result: Any, *, called: bool = True) -> None:
         call.end()
@@ -408,21 +408,22 @@ class Firing:
     def _keep(self, position: int, value: Any) -> None:
         self.values[position] = value
         if self.host.report.observers:
-            self.host.report.notify("handler_ended", self, result_of(self.plan.steps[position], value))
+            self.host.report.notify("handler_ended", self, result_of(self.plan.callees[position], value))
 
     def _failed(self, call: Call, failure: Failure, called: bool) -> Failed | Stopped:
-        step = call.step
+        callee = call.callee
         error: BaseException = failure.value  # type: ignore[assignment]  # None only for failures without an exception
         if isinstance(error, StopProcessing):
-            self._ending = self._ending or f"handler {step.name!r} stopped the firing"
+            self._ending = self._ending or f"handler {callee.name!r} stopped the firing"
             return Stopped(error.retval, error.has_retval)
         if not isinstance(error, Exception):
             raise error
         action = self.host.policy.action_for(error)
         if action in (Action.LOG, Action.ABORT):
-            self.host.report.handler_failed(step, self.event, failure)
+            self.host.report.handler_failed(callee, self.event, failure)
         if action in (Action.ABORT, Action.RAISE):
-            self._abort = self._abort or f"handler {step.name!r} failed" + (f" in phase {step.phase!r}" if step.phase else "")
+            phase = f" in phase {callee.phase!r}" if callee.phase else ""
+            self._abort = self._abort or f"handler {callee.name!r} failed{phase}"
         if action is Action.RAISE:
             self._raised[call.position] = failure
         return Failed(failure, called)
@@ -431,7 +432,7 @@ class Firing:
 
     def _finish(self) -> None:
         self.over = True
-        for position in range(len(self.plan.steps)):
+        for position in range(len(self.plan.callees)):
             if position not in self.values:
                 self._keep(position, Skipped(self._ending))
         if self.host.report.observers:
@@ -442,8 +443,8 @@ class Firing:
 
     def outcome(self) -> Outcome:
         """What came of it."""
-        steps = tuple(self.plan.steps[position] for position in self.values)
-        return outcome_of(self.event, self.details, steps, tuple(self.values.values()))
+        callees = tuple(self.plan.callees[position] for position in self.values)
+        return outcome_of(self.event, self.details, callees, tuple(self.values.values()))
 
     def _result(self) -> Deferred[Outcome]:
         return fail(self._raise()) if self._raised else succeed(self.outcome())
@@ -452,7 +453,7 @@ class Firing:
         if len(self._raised) == 1:
             return next(iter(self._raised.values()))
         positions = [position for position in self.values if position in self._raised]
-        names = ", ".join(repr(self.plan.steps[position].name) for position in positions)
+        names = ", ".join(repr(self.plan.callees[position].name) for position in positions)
         errors = [error for error in (self._raised[position].value for position in positions) if isinstance(error, Exception)]
         return Failure(HandlersFailed(f"handlers {names} failed", errors, self.outcome()))
 

@@ -10,7 +10,7 @@ import attrs
 from twisted.python.failure import Failure
 
 if TYPE_CHECKING:
-    from ._step import HandlerID, Step
+    from ._callee import Callee, HandlerID
 
 
 @attrs.frozen
@@ -63,29 +63,29 @@ class Stopped:
 _NOT_RETURNED = frozenset({Failed, Skipped, Stopped})
 
 
-def result_of(step: Step, value: Any) -> HandlerResult:
+def result_of(callee: Callee, value: Any) -> HandlerResult:
     """The public form of what a firing keeps for a handler."""
     kind = type(value)
     if kind is Failed:
-        return HandlerResult(step.id, step.name, step.phase, failure=value.failure)
+        return HandlerResult(callee.id, callee.name, callee.phase, failure=value.failure)
     if kind is Skipped:
-        return HandlerResult(step.id, step.name, step.phase, skipped=True, reason=value.reason)
+        return HandlerResult(callee.id, callee.name, callee.phase, skipped=True, reason=value.reason)
     if kind is Stopped:
-        return HandlerResult(step.id, step.name, step.phase, value.retval)
-    return HandlerResult(step.id, step.name, step.phase, value)
+        return HandlerResult(callee.id, callee.name, callee.phase, value.retval)
+    return HandlerResult(callee.id, callee.name, callee.phase, value)
 
 
 class Outcome:
     """What a firing led to.  Immutable; equal only to itself."""
 
-    # The steps in the order they were started, and for each what it returned or one of the three stand-ins above;
+    # The callees in the order they were started, and for each what it returned or one of the three stand-ins above;
     # None for the values where all returned None.  Results are made of them when somebody asks: one of these objects is made for
     # every firing, and filling slots is the fastest way to do it (see outcome_of).
-    __slots__ = ("_details", "_event", "_steps", "_values")
+    __slots__ = ("_callees", "_details", "_event", "_values")
 
     _event: Any
     _details: Mapping[str, Any]
-    _steps: tuple[Step, ...]
+    _callees: tuple[Callee, ...]
     _values: tuple[Any, ...] | None
 
     @property
@@ -101,7 +101,7 @@ class Outcome:
     @property
     def results(self) -> tuple[HandlerResult, ...]:
         """One result for each handler that was called or skipped, in the order they were started."""
-        return tuple(map(result_of, self._steps, self._kept()))
+        return tuple(map(result_of, self._callees, self._kept()))
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -134,10 +134,10 @@ class Outcome:
         return next((value.given for value in self._kept() if type(value) is Stopped), False)
 
     def _kept(self) -> tuple[Any, ...]:
-        return (None,) * len(self._steps) if self._values is None else self._values
+        return (None,) * len(self._callees) if self._values is None else self._values
 
     def __repr__(self) -> str:
-        parts = [f"event={self.event!r}", f"{len(self._steps)} handlers"]
+        parts = [f"event={self.event!r}", f"{len(self._callees)} handlers"]
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
         if self.stopped:
@@ -145,16 +145,16 @@ class Outcome:
         return f"<Outcome {', '.join(parts)}>"
 
 
-def outcome_of(event: Any, details: Mapping[str, Any], steps: tuple[Step, ...], values: tuple[Any, ...] | None) -> Outcome:
+def outcome_of(event: Any, details: Mapping[str, Any], callees: tuple[Callee, ...], values: tuple[Any, ...] | None) -> Outcome:
     """
     Make an outcome.
 
-    :param steps: steps in the order they were started.
+    :param callees: callees in the order they were started.
     :param values: what each returned, or a stand-in; ``None`` where all returned ``None``.
     """
     outcome = Outcome()
     outcome._event = event
     outcome._details = details
-    outcome._steps = steps
+    outcome._callees = callees
     outcome._values = values
     return outcome

@@ -12,48 +12,16 @@ import attrs
 from .._options import seconds, whole_number
 from ..errors import HandlerNotCallable
 from ..matching import MatchSpec, as_filter
+from ._callee import Callee, handler_name, qualified_name_of
 from ._options import handler_names
 from ._settle import REMOVED
-from ._step import HandlerID, Step, handler_name, qualified_name_of
+from ._view import HandlerView, view_of
 
 if TYPE_CHECKING:
-    from ..interfaces import Filter, Handler
+    from ..interfaces import Handler
 
 
-@attrs.frozen(kw_only=True)
-class HandlerView:
-    """
-    A registration as :meth:`EventDispatcher.handlers` lists it.
-
-    :ivar handler_id: its ID.
-    :ivar name: what ``requires`` and results call it.
-    :ivar qualified_name: module and qualified name of the function.
-    :ivar phase: its phase.
-    :ivar match_spec: read-only mapping of keyword to value or matcher.
-    :ivar where: the filter over the event, or ``None``.
-    :ivar requires: names of handlers it waits for.
-    :ivar required_by: names of handlers that wait for it.
-    :ivar calls_left: calls until it is removed, or ``None`` for no limit.
-    :ivar timeout: seconds, or ``None``.
-    :ivar use_weakref: whether it goes with its function.
-    :ivar running: number of calls that have not finished.
-    """
-
-    handler_id: HandlerID
-    name: str
-    qualified_name: str
-    phase: str
-    match_spec: Mapping[str, Any]
-    where: Filter | None
-    requires: tuple[str, ...]
-    required_by: tuple[str, ...]
-    calls_left: int | None
-    timeout: float | None
-    use_weakref: bool
-    running: int
-
-
-class Registration(Step):
+class Registration(Callee):
     """
     One handler of a dispatcher with its options.
 
@@ -140,22 +108,14 @@ class Registration(Step):
         return call
 
     def alive(self) -> bool:
-        """See :meth:`Step.alive`."""
+        """See :meth:`Callee.alive`."""
         return super().alive() and (self.reference is None or self.reference() is not None)
 
     def view(self) -> HandlerView:
         """Its public form."""
-        return HandlerView(
-            handler_id=self.id,
-            name=self.name,
-            qualified_name=self.qualified_name,
-            phase=self.phase,
+        return attrs.evolve(
+            view_of(self),
             match_spec=self.spec.wanted,
-            where=self.where,
-            requires=self.requires,
-            required_by=self.required_by,
             calls_left=self.calls_left,
-            timeout=self.timeout,
             use_weakref=self.reference is not None,
-            running=len(self.running),
         )

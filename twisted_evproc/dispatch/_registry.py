@@ -9,14 +9,10 @@ from typing import Any
 
 from ..errors import OrderingError
 from ..matching import EqualityIndex
+from ._callee import HandlerID, removed
 from ._order import ordered
-from ._plan import Plan, in_start_order
+from ._plan import Plan, in_start_order, keep
 from ._registration import Registration
-from ._step import HandlerID, removed
-
-#: Plans kept, and look-ups kept that lead to them.  Past it they are forgotten together: counting uses would cost more than
-#: making them anew.
-MAX_PLANS = 1024
 
 _by_number = attrgetter("number")
 
@@ -56,7 +52,7 @@ class Registry:
 
     def __iter__(self) -> Iterator[Registration]:
         """By phase, then in order of registration."""
-        return iter(sorted(self._by_id.values(), key=lambda step: (step.phase_index, step.number)))
+        return iter(sorted(self._by_id.values(), key=attrgetter("phase_index", "number")))
 
     def purge(self) -> bool:
         """
@@ -77,39 +73,40 @@ class Registry:
         :raises twisted_evproc.errors.OrderingError: when the requirements could not be met; nothing is changed then.
         """
         added, gone = list(added), set(gone)
-        if any(step.requires or step.required_by for step in added) or (added and self._ordered):
-            self._check_order([*(step for step in self._by_id.values() if step not in gone), *added])
+        if any(one.requires or one.required_by for one in added) or (added and self._ordered):
+            self._check_order([*(one for one in self._by_id.values() if one not in gone), *added])
         self._plans.clear()
-        for step in gone:
-            self.discard(step)
-        for step in added:
-            self._by_id[step.id] = step
-            step.complete = self._index.add(step, step.spec.conditions)
-            self.keywords.update(step.spec.keywords)
-            self._ordered += bool(step.requires or step.required_by)
+        for registration in gone:
+            self.discard(registration)
+        for registration in added:
+            self._by_id[registration.id] = registration
+            registration.complete = self._index.add(registration, registration.spec.conditions)
+            self.keywords.update(registration.spec.keywords)
+            self._ordered += bool(registration.requires or registration.required_by)
 
-    def discard(self, step: Registration) -> None:
+    def discard(self, registration: Registration) -> None:
         """Take a handler out; it is not called any more from now on."""
-        step.call = removed
-        if self._by_id.pop(step.id, None) is None:
+        registration.call = removed
+        if self._by_id.pop(registration.id, None) is None:
             return
         self._plans.clear()
-        self._index.discard(step)
-        self.keywords -= Counter(step.spec.keywords)
-        self._ordered -= bool(step.requires or step.required_by)
+        self._index.discard(registration)
+        self.keywords -= Counter(registration.spec.keywords)
+        self._ordered -= bool(registration.requires or registration.required_by)
 
     def _found(self, details: Mapping[str, Any]) -> list[Registration]:
         return [
-            step
-            for step in self._index.candidates(details.get)
-            if (step.complete and not step.spec.rest) or self._matches(step, details)
+            one
+            for one in self._index.candidates(details.get)
+            if (one.complete and not one.spec.rest) or self._matches(one, details)
         ]
 
-    def _matches(self, step: Registration, details: Mapping[str, Any]) -> bool:
+    def _matches(self, registration: Registration, details: Mapping[str, Any]) -> bool:
         try:
-            return (step.spec.rest_mismatch(details) if step.complete else step.spec.mismatch(details)) is None
+            spec = registration.spec
+            return (spec.rest_mismatch(details) if registration.complete else spec.mismatch(details)) is None
         except Exception:
-            self._report(step, details)
+            self._report(registration, details)
             return False
 
     def plan(self, details: Mapping[str, Any]) -> Plan:
@@ -118,20 +115,16 @@ class Registry:
         found.sort(key=_by_number)
         key = tuple(found)
         plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            plan = self._plans[key] = Plan(in_start_order(found))
-        return plan
+        return keep(self._plans, key, Plan(in_start_order(found))) if plan is None else plan
 
-    def _check_order(self, steps: list[Registration]) -> None:
+    def _check_order(self, registrations: list[Registration]) -> None:
         named: dict[str, list[Registration]] = {}
-        for step in steps:
-            named.setdefault(step.name, []).append(step)
-        for step in steps:
+        for registration in registrations:
+            named.setdefault(registration.name, []).append(registration)
+        for registration in registrations:
             for first, second in [
-                *((other, step) for name in step.requires for other in named.get(name, ())),
-                *((step, other) for name in step.required_by for other in named.get(name, ())),
+                *((other, registration) for name in registration.requires for other in named.get(name, ())),
+                *((registration, other) for name in registration.required_by for other in named.get(name, ())),
             ]:
                 if first.phase_index > second.phase_index:
                     raise OrderingError(
@@ -140,7 +133,7 @@ class Registry:
                         [second.name, first.name],
                     )
         by_phase: dict[int, list[Registration]] = {}
-        for step in steps:
-            by_phase.setdefault(step.phase_index, []).append(step)
+        for registration in registrations:
+            by_phase.setdefault(registration.phase_index, []).append(registration)
         for same_phase in by_phase.values():
             ordered(same_phase)

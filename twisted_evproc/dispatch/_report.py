@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from ..errors import FiringTooDeep
 
 if TYPE_CHECKING:
-    from ._step import Step
+    from ._callee import Callee
 
 _LOG = Logger(namespace="twisted_evproc.dispatch")
 
@@ -37,44 +37,42 @@ class Report:
             except Exception:
                 _LOG.failure("observer {observer!r} failed in {method}()", observer=observer, method=method)
 
-    def handler_failed(self, step: Step, event: Any, failure: Failure) -> None:
+    def _about(self, callee: Callee) -> dict[str, Any]:
+        """What every message about a handler carries."""
+        return {
+            "title": callee.title,
+            "handler": callee.qualified_name,
+            "handler_name": callee.name,
+            "phase": callee.phase,
+            "dispatcher": self._dispatcher,
+        }
+
+    def handler_failed(self, callee: Callee, event: Any, failure: Failure) -> None:
         """A handler's failure, under a policy that logs it, or so late that nobody else hears of it."""
         _LOG.failure(
             "handler {title} of {dispatcher!r} failed for event {event!r}",
             failure,
-            title=step.title,
-            handler=step.qualified_name,
-            handler_name=step.name,
-            phase=step.phase,
-            dispatcher=self._dispatcher,
             event=event,
+            **self._about(callee),
         )
 
-    def handler_abandoned(self, step: Step, event: Any) -> None:
+    def handler_abandoned(self, callee: Callee, event: Any) -> None:
         """A handler whose time is up swallows that it was cancelled."""
         self.abandoned += 1
         _LOG.error(
             "handler {title} of {dispatcher!r} ignores that it was cancelled after {seconds} s, "
             "for event {event!r}: abandoned, the phase goes on without it",
-            title=step.title,
-            handler=step.qualified_name,
-            handler_name=step.name,
-            phase=step.phase,
-            dispatcher=self._dispatcher,
-            seconds=step.timeout,
+            seconds=callee.timeout,
             event=event,
+            **self._about(callee),
         )
 
-    def matcher_failed(self, step: Step, details: Mapping[str, Any]) -> None:
+    def matcher_failed(self, callee: Callee, details: Mapping[str, Any]) -> None:
         """The exception being handled came out of a matcher."""
         _LOG.failure(
             "a matcher of handler {title} of {dispatcher!r} failed for {details!r}: the handler is not called",
-            title=step.title,
-            handler=step.qualified_name,
-            handler_name=step.name,
-            phase=step.phase,
-            dispatcher=self._dispatcher,
             details=details,
+            **self._about(callee),
         )
 
     def listener_failed(self, listener: object, failure: Failure) -> None:

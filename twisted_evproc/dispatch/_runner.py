@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from .._reactor import default_clock
 from ..errors import ConfigurationError, FiringTooDeep, UnknownHandler
 from ..interfaces import IDispatchObserver
+from ._callee import Callee
 from ._drain import Drain
 from ._firing import Firing
 from ._origin import Origin, current
@@ -21,7 +22,6 @@ from ._plan import Plan
 from ._policy import FailurePolicy
 from ._report import Report
 from ._settle import PLAIN_TYPES, settle, unsettled
-from ._step import Step
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -67,29 +67,29 @@ class Runner:
         return firing.begin()
 
     def go_on(
-        self, plan: Plan, event: Any, details: Mapping[str, Any], first: Step | None = None, returned: Any = None
+        self, plan: Plan, event: Any, details: Mapping[str, Any], first: Callee | None = None, returned: Any = None
     ) -> Deferred[Outcome]:
         """
         Run a plan plainly as long as nothing fails or has to be waited for.
 
-        :param first: the step that was called already, all before it having returned ``None``; without it,
+        :param first: the callee that was called already, all before it having returned ``None``; without it,
             the run begins at the beginning.
         :param returned: what it returned.
         """
-        steps = plan.steps
+        callees = plan.callees
         if first is None:
             position = 0
             returned = _NOT_CALLED
         else:
-            position = steps.index(first)
+            position = callees.index(first)
         values: list[Any] = [None] * position
         origin: Origin | None = None
         depth = self.depth
         self.depth = depth + 1
         try:
-            for step in steps[position:]:
+            for callee in callees[position:]:
                 if returned is _NOT_CALLED:
-                    returned = step.call(event)
+                    returned = callee.call(event)
                 kind = type(returned)
                 if kind is CoroutineType:
                     origin = Origin()
@@ -107,7 +107,7 @@ class Runner:
                 values.append(returned)
                 returned = _NOT_CALLED
             else:
-                return succeed(outcome_of(self.event_of(event), details, steps, tuple(values)))
+                return succeed(outcome_of(self.event_of(event), details, callees, tuple(values)))
         except Exception:
             returned = Failure()
         finally:
@@ -141,11 +141,12 @@ class Runner:
 
     def choose_loop(self, plan: Plan) -> None:
         """Let a plain loop run the plan if nothing asks for more."""
-        plain = not plan.conditional and self.may_run_plainly(plan) and all(step.may_suspend is False for step in plan.steps)
-        plan.fast = plan.steps if plain else None
+        callees = plan.callees
+        plain = not plan.conditional and self.may_run_plainly(plan) and all(callee.may_suspend is False for callee in callees)
+        plan.fast = callees if plain else None
 
     def may_run_plainly(self, plan: Plan) -> bool:
-        """Whether nothing but the steps themselves could ask for more than a plain loop."""
+        """Whether nothing but the callees themselves could ask for more than a plain loop."""
         return not self.report.observers
 
     def too_deep(self, event: Any) -> Deferred[Outcome]:
@@ -155,7 +156,7 @@ class Runner:
         return fail(error)
 
     def event_of(self, argument: Any) -> Any:
-        """The event, as outcomes and observers see it, in what the steps are called with."""
+        """The event, as outcomes and observers see it, in what the callees are called with."""
         return argument
 
     def forget_plans(self) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall
 from ..errors import WaitTimeout
 
 if TYPE_CHECKING:
-    from ._step import HandlerID
+    from ._callee import HandlerID
 
 
 def wait_for_event(

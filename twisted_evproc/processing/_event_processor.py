@@ -16,18 +16,20 @@ from twisted.internet.defer import Deferred, fail, succeed
 from ..dispatch import (
     RAISE,
     Action,
+    Callee,
     Explanation,
     FailurePolicy,
     HandlerView,
     Outcome,
     Plan,
     Runner,
-    Step,
-    Verdict,
     check_policy,
     handler_name,
+    keep,
     peek,
     qualified_name_of,
+    verdict_on,
+    view_of,
 )
 from ..errors import ConfigurationError, DecorationError, InvocationError
 from ..matching import ContentFilter, EqualityIndex, as_filter, follow
@@ -38,9 +40,6 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: Choices of processors that are kept; past it they are forgotten together.
-MAX_PLANS = 1024
 
 _NO_DETAILS: Mapping[str, Any] = {}
 
@@ -64,7 +63,7 @@ class Rule:
     :ivar rank: the higher, the sooner it is chosen.
     :ivar pre_processor: gives the event that the function sees.
     :ivar products: factory and name, for each product the function gets behind the event.
-    :ivar step: by which plans know it.
+    :ivar callee: by which plans know it.
     :ivar dynamic: whether its filter asks a resolver.
     """
 
@@ -73,8 +72,13 @@ class Rule:
     rank: int
     pre_processor: Callable[..., Any]
     products: tuple[tuple[Callable[..., Any], str], ...]
-    step: Step
+    callee: Callee
     dynamic: bool
+
+    @property
+    def place(self) -> str:
+        """Its rank, where handlers of a dispatcher have a phase."""
+        return f"rank {self.rank}"
 
     def joining(self) -> Rule:
         """The same for another event processor."""
@@ -98,13 +102,13 @@ def make_rule(
 
     async def call(invocation: Invocation) -> Any:
         seen, _ = (invocation.seen, True) if pre_processor is passthrough else await signature_of(pre_processor).call(invocation)
-        own = invocation.seeing(seen, invocation.chosen.get(step, {}))
+        own = invocation.seeing(seen, invocation.chosen.get(callee, {}))
         made = [await _product(factory, name, invocation) for factory, name in products]
         return (await signature.call(own, made))[0]
 
     plain = signature.takes_event_alone and pre_processor is passthrough
-    step = Step(call_plainly if plain else call, name=handler_name(function), qualified_name=qualified_name_of(function))
-    return Rule(function, filter, rank, pre_processor, products, step, is_dynamic(filter))
+    callee = Callee(call_plainly if plain else call, name=handler_name(function), qualified_name=qualified_name_of(function))
+    return Rule(function, filter, rank, pre_processor, products, callee, is_dynamic(filter))
 
 
 async def _product(factory: Callable[..., Any], name: str, invocation: Invocation) -> Any:
@@ -142,9 +146,9 @@ class EventProcessor(Runner):
         self._rules: dict[tuple[ContentFilter, int], Rule] = {}
         self._factories: dict[str, Callable[..., Any]] = {}
         self._index: EqualityIndex[Any, Rule] = EqualityIndex()
-        self._plans: dict[tuple[Step, ...], Plan] = {}
+        self._plans: dict[tuple[Callee, ...], Plan] = {}
         # those that match whenever the index finds them
-        self._settled: set[Rule] = set()
+        self._certain: set[Rule] = set()
         self._dynamic = False
         self._collects = self.policy.may(Action.COLLECT)
 
@@ -248,8 +252,8 @@ class EventProcessor(Runner):
             known = self._rules.get((one, rank))
             if known is not None:
                 raise DecorationError(
-                    f"{rule.step.qualified_name} and {known.step.qualified_name} have the same filter {one!r} at the same rank "
-                    f"{rank}.  Give one of them another rank."
+                    f"{rule.callee.qualified_name} and {known.callee.qualified_name} have the same filter {one!r} at the same "
+                    f"rank {rank}.  Give one of them another rank."
                 )
         for name, factory in (factories or {}).items():
             if self._factories.get(name, factory) is not factory:
@@ -259,7 +263,7 @@ class EventProcessor(Runner):
             self._rules[key] = rule
             self._dynamic = self._dynamic or rule.dynamic
             if self._index.add(rule, rule.filter.equalities()) and is_equality(rule.filter):
-                self._settled.add(rule)
+                self._certain.add(rule)
         self._plans.clear()
 
     # -- invoking
@@ -312,12 +316,12 @@ class EventProcessor(Runner):
             names: dict[str, Any] = {}
             answer = await matches(rule.filter, invocation, names)
             if names:
-                invocation.chosen = {**invocation.chosen, rule.step: names}
+                invocation.chosen = {**invocation.chosen, rule.callee: names}
 
     def _choose(self, candidates: Sequence[Rule], invocation: Invocation) -> Sequence[Rule]:
         if self.invocation is FIRST_MATCH:
             for rule in candidates:
-                if rule in self._settled or rule.filter.matches(invocation.event):
+                if rule in self._certain or rule.filter.matches(invocation.event):
                     return (rule,)
         choosing = self._choosing(candidates, invocation)
         answer = None
@@ -344,18 +348,16 @@ class EventProcessor(Runner):
             )
         if len(chosen) > 1 and self.invocation is not ALL_MATCHES:
             if self.invocation is NO_MATCHES_STRICT:
-                names = ", ".join(rule.step.qualified_name for rule in chosen)
+                names = ", ".join(rule.callee.qualified_name for rule in chosen)
                 raise InvocationError(f"several processors of rank {chosen[0].rank} match {_shown(invocation.event)}: {names}")
             return ()
         return chosen
 
     def _run(self, chosen: Sequence[Rule], invocation: Invocation) -> Deferred[Outcome]:
-        steps = (chosen[0].step,) if len(chosen) == 1 else tuple([rule.step for rule in chosen])
-        plan = self._plans.get(steps)
+        callees = (chosen[0].callee,) if len(chosen) == 1 else tuple([rule.callee for rule in chosen])
+        plan = self._plans.get(callees)
         if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            plan = self._plans[steps] = Plan(steps, one_by_one=True)
+            plan = keep(self._plans, callees, Plan(callees, one_by_one=True))
         return self.run(plan, invocation, _NO_DETAILS)
 
     def event_of(self, argument: Invocation) -> Any:
@@ -372,20 +374,7 @@ class EventProcessor(Runner):
     def handlers(self) -> tuple[HandlerView, ...]:
         """The processors, best match first."""
         return tuple(
-            HandlerView(
-                handler_id=rule.step.id,
-                name=rule.step.name,
-                qualified_name=rule.step.qualified_name,
-                phase=f"rank {rule.rank}",
-                match_spec={},
-                where=rule.filter,
-                requires=(),
-                required_by=(),
-                calls_left=None,
-                timeout=None,
-                use_weakref=False,
-                running=len(rule.step.running),
-            )
+            attrs.evolve(view_of(rule.callee), phase=rule.place, where=rule.filter)
             for rule in sorted(self._rules.values(), key=_best_first)
         )
 
@@ -409,24 +398,24 @@ class EventProcessor(Runner):
             elif best is not None and alone_or_none and not dynamic and rule.rank == best.rank:
                 tied.append(rule)
             elif best is not None and one_alone:
-                others.append((rule, f"{best.step.name} comes first: {_precedence(best, rule)}"))
+                others.append((rule, f"{best.callee.name} comes first: {_precedence(best, rule)}"))
             elif dynamic:
                 chosen.append((rule, f"if {rule.filter!r} lets the event pass"))
-                conditional.append(rule.step.name)
+                conditional.append(rule.callee.name)
             else:
                 best = rule
                 chosen.append((rule, f"unless {' or '.join(conditional)} is" if conditional and one_alone else ""))
         if tied:
             assert best is not None
-            names = ", ".join(rule.step.name for rule in (best, *tied))
+            names = ", ".join(rule.callee.name for rule in (best, *tied))
             reason = f"several of rank {best.rank} match: {names}"
             chosen = [(rule, why) for rule, why in chosen if rule is not best]
             others[:0] = [(rule, reason) for rule in (best, *tied)]
         return Explanation(
             {},
             (
-                *(_verdict(rule, position, reason) for position, (rule, reason) in enumerate(chosen, 1)),
-                *(_verdict(rule, None, reason) for rule, reason in others),
+                *(verdict_on(rule.callee, position, reason, rule.place) for position, (rule, reason) in enumerate(chosen, 1)),
+                *(verdict_on(rule.callee, None, reason, rule.place) for rule, reason in others),
             ),
         )
 
@@ -438,13 +427,8 @@ def _obstacle(rule: Rule, event: Any) -> str:
         return f"{rule.filter!r} fails with {error!r}"
 
 
-def _verdict(rule: Rule, position: int | None, reason: str) -> Verdict:
-    step = rule.step
-    return Verdict(step.id, step.name, step.qualified_name, f"rank {rule.rank}", position is not None, position, reason)
-
-
 def _best_first(rule: Rule) -> tuple[int, int, int]:
-    return -rule.rank, -rule.filter.specificity, rule.step.number
+    return -rule.rank, -rule.filter.specificity, rule.callee.number
 
 
 def _precedence(best: Rule, other: Rule) -> str:

@@ -64,7 +64,7 @@ class Invocation:
     :ivar event: the event as it came.
     :ivar seen: the event as injection sees it.
     :ivar names: values that only one handler sees, by name.
-    :ivar chosen: such names of each handler that was chosen, by its step.
+    :ivar chosen: such names of each handler that was chosen, by its callee.
     """
 
     __slots__ = ("_cache", "_seen", "chosen", "event", "names", "seen")

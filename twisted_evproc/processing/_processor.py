@@ -7,22 +7,25 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from ..dispatch import (
     RAISE,
+    Callee,
     Explanation,
     HandlerView,
     Outcome,
     Plan,
     Runner,
-    Step,
-    Verdict,
     handler_name,
+    keep,
     ordered,
     peek,
     qualified_name_of,
+    verdict_on,
+    view_of,
     watch,
 )
 from ..errors import (
@@ -43,11 +46,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Choices of handlers that are kept; past it they are forgotten together.
-MAX_PLANS = 1024
 
-
-class Handler(Step):
+class Handler(Callee):
     """
     A registered handler.
 
@@ -146,20 +146,7 @@ class Processor(Runner):
     def handlers(self) -> tuple[HandlerView, ...]:
         """The registered handlers, in the order they were registered."""
         return tuple(
-            HandlerView(
-                handler_id=handler.id,
-                name=handler.name,
-                qualified_name=handler.qualified_name,
-                phase="",
-                match_spec={"wants": " or ".join(map(str, handler.declaration.wanted))} if handler.declaration.wanted else {},
-                where=None,
-                requires=handler.requires,
-                required_by=handler.required_by,
-                calls_left=None,
-                timeout=None,
-                use_weakref=False,
-                running=len(handler.running),
-            )
+            attrs.evolve(view_of(handler), match_spec={"wants": handler.declaration.shown} if handler.declaration.wanted else {})
             for handler in self._handlers.values()
         )
 
@@ -170,19 +157,11 @@ class Processor(Runner):
         name = _checked(event, "explain() takes").name
         wanting = [handler for handler in self._handlers.values() if handler.declaration.wants(name, event)]
         verdicts = [
-            Verdict(handler.id, handler.name, handler.qualified_name, "", True, position, _after(handler, wanting))
+            verdict_on(handler, position, _after(handler, wanting))
             for position, handler in enumerate(self._in_order(wanting, name), 1)
         ]
         verdicts.extend(
-            Verdict(
-                handler.id,
-                handler.name,
-                handler.qualified_name,
-                "",
-                False,
-                None,
-                "wants " + " or ".join(map(str, handler.declaration.wanted)),
-            )
+            verdict_on(handler, None, f"wants {handler.declaration.shown}")
             for handler in self._handlers.values()
             if handler not in wanting
         )
@@ -210,18 +189,13 @@ class Processor(Runner):
             candidates = tuple(handler for handler in candidates if handler.declaration.wants(name, event))
         plan = self._plans.get(candidates)
         if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans.clear()
-            plan = self._plans[candidates] = Plan(self._in_order(candidates, name), one_by_one=True)
+            plan = keep(self._plans, candidates, Plan(self._in_order(candidates, name), one_by_one=True))
         return plan
 
     def _candidates_for(self, name: str) -> tuple[tuple[Handler, ...], bool]:
-        if len(self._candidates) >= MAX_PLANS:
-            self._candidates.clear()
         found = sorted(self._index.candidates({"name": name}.get), key=lambda handler: handler.number)
         by_name_alone = all(handler.declaration.by_name_alone for handler in found)
-        self._candidates[name] = tuple(found), by_name_alone
-        return self._candidates[name]
+        return keep(self._candidates, name, (tuple(found), by_name_alone))
 
     def _in_order(self, wanting: Iterable[Handler], name: str) -> list[Handler]:
         chosen = {handler.name: handler for handler in wanting}
@@ -314,9 +288,9 @@ def _events(returned: Any, handler: str) -> list[Event]:
     return [_checked(event, f"handler {handler!r} returned an iterable of") for event in events]
 
 
-def _checked(event: Any, where: str) -> Event:
+def _checked(event: Any, taker: str) -> Event:
     if not isinstance(event, Event):
-        raise EventException(f"{where} {event!r}, which is no Event: derive its class from twisted_evproc.Event")
+        raise EventException(f"{taker} {event!r}, which is no Event: derive its class from twisted_evproc.Event")
     return event
 
 

@@ -60,6 +60,11 @@ class Declaration:
         """Whether the event's name decides."""
         return not any(wanted.filters for wanted in self.wanted)
 
+    @property
+    def shown(self) -> str:
+        """What it wants, in words."""
+        return " or ".join(map(str, self.wanted))
+
     def wants(self, name: str, event: Any) -> bool:
         """Whether the handler wants the event."""
         return not self.wanted or any(wanted.matches(name, event) for wanted in self.wanted)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -142,7 +144,7 @@ class FakeDispatcher:
         self._check_keywords(match_spec)
         if phase not in self.phases:
             raise UnknownPhase(phase, self.phases, repr(self))
-        step = FakeRegistration(
+        registration = FakeRegistration(
             listen_fn,
             phase,
             self.phases.index(phase),
@@ -155,19 +157,19 @@ class FakeDispatcher:
             max_calls=max_calls,
             timeout=timeout,
         )
-        in_start_order([*self._handlers, step])
-        self._handlers.append(step)
-        return succeed(step.id)
+        in_start_order([*self._handlers, registration])
+        self._handlers.append(registration)
+        return succeed(registration.id)
 
     def remove_event_handler(self, event_handler_id: HandlerID) -> Deferred[None]:
         """See :meth:`IEventDispatcher.remove_event_handler`."""
-        for step in self._handlers:
-            if step.id == event_handler_id:
+        for registration in self._handlers:
+            if registration.id == event_handler_id:
                 break
         else:
             return fail(UnknownHandler(event_handler_id, repr(self)))
-        self.forget(step)
-        left = step.calls.difference(calls_around.get())
+        self.forget(registration)
+        left = registration.calls.difference(calls_around.get())
         removed: Deferred[None] = Deferred()
 
         def ended(_: None, call: FakeCall) -> None:
@@ -181,10 +183,10 @@ class FakeDispatcher:
             removed.callback(None)
         return removed
 
-    def forget(self, step: FakeRegistration) -> None:
+    def forget(self, registration: FakeRegistration) -> None:
         """A handler is not to be called any more."""
-        step.gone = True
-        self._handlers.remove(step)
+        registration.gone = True
+        self._handlers.remove(registration)
 
     # -- firing
 
@@ -205,8 +207,8 @@ class FakeDispatcher:
         for asked, answer in reversed(self._scripts):
             if not misses(fired, asked):
                 return self._answer(fired, answer(fired))
-        steps, rejected = self._matching(fired)
-        firing = FakeFiring(self, fired.event, fired.details, in_start_order(steps), rejected)
+        registrations, rejected = self._matching(fired)
+        firing = FakeFiring(self, fired.event, fired.details, in_start_order(registrations), rejected)
         self._firings.append(firing)
         if not self.running:
             # fired by a handler that is waited for: so is this
@@ -221,24 +223,24 @@ class FakeDispatcher:
         return deferred
 
     def _matching(self, fired: Fired) -> tuple[list[FakeRegistration], dict[FakeRegistration, Failure]]:
-        steps: list[FakeRegistration] = []
+        registrations: list[FakeRegistration] = []
         rejected: dict[FakeRegistration, Failure] = {}
-        for step in self._handlers:
-            if not step.alive():
+        for registration in self._handlers:
+            if not registration.alive():
                 continue
             try:
-                if step.spec.mismatch(fired.details) is not None:
+                if registration.spec.mismatch(fired.details) is not None:
                     continue
             except Exception:  # noqa: BLE001  a matcher of the user's: its handler is not called
-                self.report.matcher_failed(step, fired.details)
+                self.report.matcher_failed(registration, fired.details)
                 continue
             try:
-                if step.where is not None and not step.where.matches(fired.event):
+                if registration.where is not None and not registration.where.matches(fired.event):
                     continue
             except Exception as error:  # noqa: BLE001  a filter of the user's: its handler counts as failed
-                rejected[step] = Failure(error)
-            steps.append(step)
-        return steps, rejected
+                rejected[registration] = Failure(error)
+            registrations.append(registration)
+        return registrations, rejected
 
     def firing_left(self, firing: FakeFiring) -> None:
         """A firing is over, and none of its calls runs any more."""
@@ -319,20 +321,19 @@ def _note(fired: Fired, result: Outcome | Failure) -> Any:
     return result
 
 
-def in_start_order(steps: Iterable[FakeRegistration]) -> list[FakeRegistration]:
+def in_start_order(registrations: Iterable[FakeRegistration]) -> list[FakeRegistration]:
     """
     Handlers by phase, inside a phase by requirement, then registration.
 
     :raises twisted_evproc.errors.OrderingError: when a handler requires one of a later phase, or itself.
     """
-    by_phase = sorted(steps, key=lambda step: step.phase_index)
-    for step, required in zip(by_phase, requirements(by_phase), strict=True):
+    by_phase = sorted(registrations, key=attrgetter("phase_index"))
+    for registration, required in zip(by_phase, requirements(by_phase), strict=True):
         for other in (by_phase[position] for position in required):
-            if other.phase_index > step.phase_index:
+            if other.phase_index > registration.phase_index:
                 raise OrderingError(
-                    f"handler {step.name!r} in phase {step.phase!r} requires {other.name!r}, which runs only in the later phase "
-                    f"{other.phase!r}.  Move one of them, or drop the requirement.",
-                    [step.name, other.name],
+                    f"handler {registration.name!r} in phase {registration.phase!r} requires {other.name!r}, which runs "
+                    f"only in the later phase {other.phase!r}.  Move one of them, or drop the requirement.",
+                    [registration.name, other.name],
                 )
-    phases = sorted({step.phase_index for step in by_phase})
-    return [step for phase in phases for step in ordered([step for step in by_phase if step.phase_index == phase])]
+    return [one for _, phase in groupby(by_phase, key=attrgetter("phase_index")) for one in ordered(list(phase))]

@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 
 from ..dispatch import (
     Action,
+    Callee,
     Failed,
     FailurePolicy,
     Outcome,
     Report,
     Skipped,
-    Step,
     Stopped,
     outcome_of,
     requirements,
@@ -38,26 +38,26 @@ class Host(Protocol):
     report: Report
     clock: IReactorTime
 
-    def forget(self, step: FakeRegistration) -> None: ...
+    def forget(self, registration: FakeRegistration) -> None: ...
     def firing_left(self, firing: FakeFiring) -> None: ...
 
 
 class FakeCall:
     """One handler being called in one firing."""
 
-    def __init__(self, firing: FakeFiring, step: FakeRegistration) -> None:
+    def __init__(self, firing: FakeFiring, registration: FakeRegistration) -> None:
         self.firing = firing
-        self.step = step
+        self.registration = registration
         self.deferred: Deferred[Any] | None = None
         self.timer: IDelayedCall | None = None
         self.timed_out = self.done = False
         self.ended: Deferred[None] = Deferred()
-        step.calls.add(self)
+        registration.calls.add(self)
 
     def end(self) -> None:
         """It has returned, for good."""
         self.done = True
-        self.step.calls.discard(self)
+        self.registration.calls.discard(self)
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
         self.ended.callback(None)
@@ -84,11 +84,11 @@ class FakeFiring:
         host: Host,
         event: Any,
         details: Mapping[str, Any],
-        steps: Sequence[FakeRegistration],
+        registrations: Sequence[FakeRegistration],
         rejected: Mapping[FakeRegistration, Failure],
     ) -> None:
         """
-        :param steps: the handlers that match, in the order in which they start.
+        :param registrations: the handlers that match, in the order in which they start.
         :param rejected: those of them whose filter failed.
         """
         self.host = host
@@ -96,13 +96,13 @@ class FakeFiring:
         self.details = details
         self.over = False
         self.deferred: Deferred[Outcome] = Deferred(lambda _: self._cancel())
-        self._steps = steps
+        self._registrations = registrations
         self._rejected = rejected
-        required = requirements(steps)
-        self._required = {step: [steps[at] for at in sorted(required[place])] for place, step in enumerate(steps)}
+        required = requirements(registrations)
+        self._required = {one: [registrations[at] for at in sorted(required[place])] for place, one in enumerate(registrations)}
         # what came of each handler, in the order they were started
-        self._values: dict[Step, Any] = {}
-        self._raised: dict[Step, Failure] = {}
+        self._values: dict[Callee, Any] = {}
+        self._raised: dict[Callee, Failure] = {}
         self._calls: set[FakeCall] = set()
         # why no further handler is called: at once, or after this phase
         self._ending = ""
@@ -118,13 +118,13 @@ class FakeFiring:
         return self.deferred
 
     async def _run(self) -> None:
-        for _, phase in groupby(self._steps, key=attrgetter("phase_index")):
+        for _, phase in groupby(self._registrations, key=attrgetter("phase_index")):
             await self._run_phase(list(phase))
             self._ending = self._ending or self._abort
         if not self.over:
-            for step in self._steps:
-                if step not in self._values:
-                    self._keep(step, Skipped(self._ending))
+            for registration in self._registrations:
+                if registration not in self._values:
+                    self._keep(registration, Skipped(self._ending))
 
     async def _run_phase(self, waiting: list[FakeRegistration]) -> None:
         while True:
@@ -140,21 +140,21 @@ class FakeFiring:
         progress = True
         while progress:
             progress = False
-            for step in tuple(waiting):
+            for registration in tuple(waiting):
                 if self._ending or self.over or self._passing is not None:
                     return
-                obstacle = self._obstacle(step)
+                obstacle = self._obstacle(registration)
                 if obstacle is not None:
                     progress = True
-                    waiting.remove(step)
+                    waiting.remove(registration)
                     if obstacle:
-                        self._keep(step, Skipped(obstacle))
+                        self._keep(registration, Skipped(obstacle))
                     else:
-                        self._start(step)
+                        self._start(registration)
 
-    def _obstacle(self, step: FakeRegistration) -> str | None:
+    def _obstacle(self, registration: FakeRegistration) -> str | None:
         # None: it has to wait.  Empty: it may start.  Otherwise why it is skipped.
-        for other in self._required[step]:
+        for other in self._required[registration]:
             value = self._values.get(other, _PENDING)
             if value is _PENDING:
                 return None
@@ -164,23 +164,23 @@ class FakeFiring:
                 return f"required handler {other.name!r} was skipped"
         return ""
 
-    def _start(self, step: FakeRegistration) -> None:
-        if not step.alive():
-            self._keep(step, _REMOVED)
+    def _start(self, registration: FakeRegistration) -> None:
+        if not registration.alive():
+            self._keep(registration, _REMOVED)
             return
-        self.host.report.notify("handler_started", self, step.id, step.name, step.phase)
-        self._values[step] = _PENDING
-        call = FakeCall(self, step)
-        if step in self._rejected:
-            self._ended(call, self._rejected[step])
+        self.host.report.notify("handler_started", self, registration.id, registration.name, registration.phase)
+        self._values[registration] = _PENDING
+        call = FakeCall(self, registration)
+        if registration in self._rejected:
+            self._ended(call, self._rejected[registration])
             return
-        if step.calls_left is not None:
-            step.calls_left -= 1
-            if not step.calls_left:
-                self.host.forget(step)
+        if registration.calls_left is not None:
+            registration.calls_left -= 1
+            if not registration.calls_left:
+                self.host.forget(registration)
         token = calls_around.set((*(call for call in calls_around.get() if not call.done), call))
         try:
-            returned = settle(step.call(self.event))
+            returned = settle(registration.call(self.event))
         except Exception:  # noqa: BLE001  a handler's failure is kept, whatever it is
             returned = Failure()
         except BaseException:
@@ -196,8 +196,8 @@ class FakeFiring:
     def _wait_for(self, call: FakeCall, deferred: Deferred[Any]) -> None:
         call.deferred = deferred
         self._calls.add(call)
-        if call.step.timeout is not None:
-            call.timer = self.host.clock.callLater(call.step.timeout, self._time_out, call)
+        if call.registration.timeout is not None:
+            call.timer = self.host.clock.callLater(call.registration.timeout, self._time_out, call)
         watch(deferred, lambda result: self._ended(call, result))
         if self.over:
             # cancelled by the handler itself, before it had to wait
@@ -208,46 +208,46 @@ class FakeFiring:
         call.timed_out = True
         call.deferred.cancel()
         if not call.done:
-            self.host.report.handler_abandoned(call.step, self.event)
+            self.host.report.handler_abandoned(call.registration, self.event)
             self._ended(call, None)
 
     def _ended(self, call: FakeCall, result: Any) -> None:
         if call.done or self.over:
             # Nobody waits for this result any more; a failure is told all the same.
             if isinstance(result, Failure) and not result.check(CancelledError, StopProcessing):
-                self.host.report.handler_failed(call.step, self.event, result)
+                self.host.report.handler_failed(call.registration, self.event, result)
         elif call.timed_out:
-            assert call.step.timeout is not None
-            result = Failure(HandlerTimeout(call.step.name, call.step.phase, call.step.timeout))
+            assert call.registration.timeout is not None
+            result = Failure(HandlerTimeout(call.registration.name, call.registration.phase, call.registration.timeout))
         if not call.done:
             call.end()
             self._calls.discard(call)
             if not self.over:
-                self._keep(call.step, self._judged(call.step, result) if isinstance(result, Failure) else result)
+                self._keep(call.registration, self._judged(call.registration, result) if isinstance(result, Failure) else result)
         wake, self._wake = self._wake, None
         if wake is not None:
             wake.callback(None)
 
-    def _judged(self, step: FakeRegistration, failure: Failure) -> Failed | Stopped:
+    def _judged(self, registration: FakeRegistration, failure: Failure) -> Failed | Stopped:
         error = failure.value
         if isinstance(error, StopProcessing):
-            self._ending = self._ending or f"handler {step.name!r} stopped the firing"
+            self._ending = self._ending or f"handler {registration.name!r} stopped the firing"
             return Stopped(error.retval, error.has_retval)
         if not isinstance(error, Exception):
             self._passing = failure
             return Failed(failure)
         action = self.host.policy.action_for(error)
         if action in (Action.LOG, Action.ABORT):
-            self.host.report.handler_failed(step, self.event, failure)
+            self.host.report.handler_failed(registration, self.event, failure)
         if action in (Action.ABORT, Action.RAISE):
-            self._abort = self._abort or f"handler {step.name!r} failed in phase {step.phase!r}"
+            self._abort = self._abort or f"handler {registration.name!r} failed in phase {registration.phase!r}"
         if action is Action.RAISE:
-            self._raised[step] = failure
-        return Failed(failure, step not in self._rejected)
+            self._raised[registration] = failure
+        return Failed(failure, registration not in self._rejected)
 
-    def _keep(self, step: FakeRegistration, value: Any) -> None:
-        self._values[step] = value
-        self.host.report.notify("handler_ended", self, result_of(step, value))
+    def _keep(self, registration: FakeRegistration, value: Any) -> None:
+        self._values[registration] = value
+        self.host.report.notify("handler_ended", self, result_of(registration, value))
 
     def _cancel(self) -> None:
         # the canceller of our Deferred, which fails with CancelledError behind this
@@ -276,9 +276,9 @@ class FakeFiring:
             self.deferred.callback(outcome)
 
     def _failure(self, outcome: Outcome) -> Failure:
-        raised = [(step, self._raised[step]) for step in self._values if step in self._raised]
+        raised = [(registration, self._raised[registration]) for registration in self._values if registration in self._raised]
         if len(raised) == 1:
             return raised[0][1]
-        names = ", ".join(repr(step.name) for step, _ in raised)
+        names = ", ".join(repr(registration.name) for registration, _ in raised)
         errors = [failure.value for _, failure in raised if isinstance(failure.value, Exception)]
         return Failure(HandlersFailed(f"handlers {names} failed", errors, outcome))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakMethod, ref
 
 from .._options import seconds, whole_number
-from ..dispatch import Step, handler_name, handler_names, qualified_name_of
+from ..dispatch import Callee, handler_name, handler_names, qualified_name_of
 from ..errors import HandlerNotCallable
 from ..matching import MatchSpec, as_filter
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ._fake_firing import FakeCall
 
 
-class FakeRegistration(Step):
+class FakeRegistration(Callee):
     """
     :ivar spec: its match-spec.
     :ivar calls: its calls that have not finished.
@@ -65,7 +65,7 @@ class FakeRegistration(Step):
         return function(event)
 
     def alive(self) -> bool:
-        """See :meth:`Step.alive`."""
+        """See :meth:`Callee.alive`."""
         return not self.gone and self.function() is not None
 
 

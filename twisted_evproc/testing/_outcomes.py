@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from ..dispatch import Failed, Outcome, Step, outcome_of
+from ..dispatch import Callee, Failed, Outcome, outcome_of
 
 
 def made_outcome(
@@ -20,5 +20,5 @@ def made_outcome(
     :param failures: why others, behind them, have failed.
     """
     kept = (*values, *(Failed(Failure(error)) for error in failures))
-    steps = tuple(Step(bool, name="made", qualified_name="made") for _ in kept)
-    return outcome_of(event, details, steps, kept)
+    callees = tuple(Callee(bool, name="made", qualified_name="made") for _ in kept)
+    return outcome_of(event, details, callees, kept)

@@ -35,7 +35,7 @@ def removed(event: Any) -> Removed:
     return REMOVED
 
 
-class Step:
+class Callee:
     """
     One handler, with what it takes to order and to call it.
 
