@@ -7,7 +7,7 @@ import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,8 +16,6 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted_evproc import EventDispatcher, HandlerID
 from twisted_evproc.errors import UnknownHandler, UnknownPhase
 from twisted_evproc.testing import result_now
-
-T = TypeVar("T")
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from ..errors import FiringTooDeep
+from ..errors import ConfigurationError, FiringTooDeep, UnknownHandler
+from ..interfaces import IDispatchObserver
 
 if TYPE_CHECKING:
     from ._callee import Callee
@@ -28,6 +29,19 @@ class Report:
         self._dispatcher = dispatcher
         self.observers: tuple[Any, ...] = ()
         self.abandoned = 0
+
+    def add_observer(self, observer: Any) -> None:
+        """See :meth:`Runner.add_observer`."""
+        missing = [name for name in IDispatchObserver.names() if not callable(getattr(observer, name, None))]
+        if missing:
+            raise ConfigurationError(f"{observer!r} cannot observe: it has no {', '.join(sorted(missing))}()")
+        self.observers = (*self.observers, observer)
+
+    def remove_observer(self, observer: Any) -> None:
+        """See :meth:`Runner.remove_observer`."""
+        if observer not in self.observers:
+            raise UnknownHandler(observer, repr(self._dispatcher))
+        self.observers = tuple(other for other in self.observers if other is not observer)
 
     def notify(self, method: str, *args: Any) -> None:
         """Call a method of every observer."""

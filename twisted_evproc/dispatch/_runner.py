@@ -11,8 +11,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from .._reactor import default_clock
-from ..errors import ConfigurationError, FiringTooDeep, UnknownHandler
-from ..interfaces import IDispatchObserver
+from ..errors import FiringTooDeep
 from ._callee import Callee
 from ._drain import Drain
 from ._firing import Firing
@@ -122,10 +121,7 @@ class Runner:
 
         :raises twisted_evproc.errors.ConfigurationError: when it lacks one of the interface's methods.
         """
-        missing = [name for name in IDispatchObserver.names() if not callable(getattr(observer, name, None))]
-        if missing:
-            raise ConfigurationError(f"{observer!r} cannot observe: it has no {', '.join(sorted(missing))}()")
-        self.report.observers = (*self.report.observers, observer)
+        self.report.add_observer(observer)
         self.forget_plans()
 
     def remove_observer(self, observer: Any) -> None:
@@ -134,9 +130,7 @@ class Runner:
 
         :raises twisted_evproc.errors.UnknownHandler: when it does not observe.
         """
-        if observer not in self.report.observers:
-            raise UnknownHandler(observer, repr(self))
-        self.report.observers = tuple(other for other in self.report.observers if other is not observer)
+        self.report.remove_observer(observer)
         self.forget_plans()
 
     def choose_loop(self, plan: Plan) -> None:

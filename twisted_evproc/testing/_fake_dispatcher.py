@@ -27,8 +27,8 @@ from ..dispatch import (
     requirements,
     several,
 )
-from ..errors import ConfigurationError, KeywordNotAllowed, OrderingError, UnknownHandler, UnknownPhase
-from ..interfaces import IBackgroundUtility, IDispatchObserver, IEventDispatcher
+from ..errors import KeywordNotAllowed, OrderingError, UnknownHandler, UnknownPhase
+from ..interfaces import IBackgroundUtility, IEventDispatcher
 from ._capture import Captured, Fired, Wish, misses, wishes
 from ._fake_firing import FakeCall, FakeFiring, calls_around
 from ._fake_registration import FakeRegistration
@@ -298,10 +298,7 @@ class FakeDispatcher:
 
         :raises twisted_evproc.errors.ConfigurationError: when it lacks one of the interface's methods.
         """
-        missing = [name for name in IDispatchObserver.names() if not callable(getattr(observer, name, None))]
-        if missing:
-            raise ConfigurationError(f"{observer!r} cannot observe: it has no {', '.join(sorted(missing))}()")
-        self.report.observers = (*self.report.observers, observer)
+        self.report.add_observer(observer)
 
     def remove_observer(self, observer: Any) -> None:
         """
@@ -309,9 +306,7 @@ class FakeDispatcher:
 
         :raises twisted_evproc.errors.UnknownHandler: when it does not observe.
         """
-        if observer not in self.report.observers:
-            raise UnknownHandler(observer, repr(self))
-        self.report.observers = tuple(other for other in self.report.observers if other is not observer)
+        self.report.remove_observer(observer)
 
 
 def _note(fired: Fired, result: Outcome | Failure) -> Any:
