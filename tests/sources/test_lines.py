@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor as global_reactor  # noqa: TID251  real connections need it
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import LogLevel, capturedLogs
 from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
+from tests.sources.harness import error_name, fired, lose, reactor, until
 from twisted_evproc.errors import CannotListen, ConfigurationError, LineTooLong, PumpStopped, QueueOverflow
 from twisted_evproc.interfaces import IEventSource
 from twisted_evproc.sources import EventHandler, EventPump, QueuedEvent, RaiseEventHandler
 from twisted_evproc.sources._lines import LineSource
 from twisted_evproc.testing import FakeSink
-
-reactor: Any = global_reactor
 
 
 class Client(Protocol):
@@ -58,22 +55,6 @@ class Gathering(EventHandler):
     def process_event(self, event: QueuedEvent) -> bool:
         self.data.append(event.data)
         return True
-
-
-def fired(deferred: Deferred[Any]) -> bool:
-    return deferred.called
-
-
-def kind(failure: Failure) -> str:
-    return type(failure.value).__name__
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Let the reactor work until something is so; a test that waits in vain is ended by faulthandler_timeout or this."""
-    end = reactor.seconds() + 20
-    while not condition():
-        assert reactor.seconds() < end, "waited in vain"
-        await deferLater(reactor, 0.001)
 
 
 def ours(logs: Any) -> list[Any]:
@@ -183,7 +164,7 @@ class TestOverTCP:
                 await (await connect(source)).lost
             assert len(ours(logs)) == 1 and "max_connections" in ours(logs)[0]["log_format"]
             await first.end()
-            await until(lambda: not source._listener._connections)  # type: ignore[union-attr]  # started above
+            await until(lambda: not source._server._connections)  # type: ignore[union-attr]  # started above
             again = (await connect(source)).send(b"again\n")
             await until(lambda: len(sink.events) == 2)
         assert [log["count"] for log in ours(logs)[1:]] == [3]
@@ -252,7 +233,7 @@ class TestOverTCP:
             raw.sendall(b"whole\n")
             await until(lambda: sink.events)
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        await until(lambda: not source._listener._connections)  # type: ignore[union-attr]  # started above
+        await until(lambda: not source._server._connections)  # type: ignore[union-attr]  # started above
         assert sink.data == ["whole"]
         await source.stop()
 
@@ -279,10 +260,6 @@ def bench() -> Iterator[Bench]:
     made = Bench(FakeSink())
     yield made
     assert made.reactor.getDelayedCalls() == []
-
-
-def lose(protocol: Any, reason: Exception | None = None) -> None:
-    protocol.connectionLost(Failure(reason or ConnectionDone()))
 
 
 class TestBackPressure:
@@ -422,7 +399,7 @@ class TestStop:
         protocol.dataReceived(b"a\nb\n")
         with capturedLogs() as logs:
             stopped = bench.source.stop()
-            _ = stopped.addErrback(kind)
+            _ = stopped.addErrback(error_name)
             stopped.cancel()
         assert vars(stopped).get("result") == "CancelledError"
         assert bench.sink.waiting == [] and transport.disconnected

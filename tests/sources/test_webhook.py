@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -19,13 +19,12 @@ from typing import Any
 import attrs
 import pytest
 import pytest_twisted
-from twisted.internet import reactor as global_reactor  # noqa: TID251  real connections need it
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, connectProtocol
-from twisted.internet.error import CannotListenError, ConnectionDone, ConnectionLost
+from twisted.internet.error import CannotListenError, ConnectionLost
 from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
-from twisted.internet.task import Clock, deferLater
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -33,6 +32,7 @@ from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool  # no
 from twisted.web.http_headers import Headers as AgentHeaders  # noqa: TID251  the same
 from zope.interface.verify import verifyObject
 
+from tests.sources.harness import error_name, fired, lose, reactor, until
 from twisted_evproc import EventDispatcher
 from twisted_evproc.errors import CannotListen, ConfigurationError, PumpStopped, QueueOverflow
 from twisted_evproc.interfaces import IEventSource
@@ -40,8 +40,6 @@ from twisted_evproc.sources import DispatchEventHandler, EventHandler, EventPump
 from twisted_evproc.sources._webhook import WebhookEvent, WebhookSource
 from twisted_evproc.sources._webhook_rules import Headers
 from twisted_evproc.testing import FakeSink
-
-reactor: Any = global_reactor
 
 #: A file of real deliveries, as published by @octokit/webhooks-examples, which the project does not ship.
 REAL = os.environ.get("EVPROC_GITHUB_DELIVERIES", "")
@@ -98,21 +96,6 @@ class Client(Protocol):
     def end(self) -> None:
         transport: Any = self.transport
         transport.loseConnection()
-
-
-def fired(deferred: Deferred[Any]) -> bool:
-    return deferred.called
-
-
-def kind(failure: Failure) -> str:
-    return type(failure.value).__name__
-
-
-async def until(condition: Callable[[], object]) -> None:
-    end = reactor.seconds() + 20
-    while not condition():
-        assert reactor.seconds() < end, "waited in vain"
-        await deferLater(reactor, 0.001)
 
 
 def port(source: WebhookSource) -> int:
@@ -567,10 +550,6 @@ class Bench:
         return protocol, transport
 
 
-def lose(protocol: Any, reason: Exception | None = None) -> None:
-    protocol.connectionLost(Failure(reason or ConnectionDone()))
-
-
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     made = Bench(FakeSink(), wait_seconds=7, request_seconds=10)
@@ -683,7 +662,7 @@ class TestStop:
         protocol, transport = bench.connection()
         protocol.dataReceived(request("1"))
         stopped = bench.source.stop()
-        _ = stopped.addErrback(kind)
+        _ = stopped.addErrback(error_name)
         stopped.cancel()
         assert vars(stopped).get("result") == "CancelledError"
         assert bench.sink.waiting == [] and transport.disconnected and parse(transport.value()).status == 503

@@ -24,14 +24,14 @@ T = TypeVar("T")
 #: The event whose handler we are in, also behind its awaits.
 current_event: ContextVar[QueuedEvent | None] = ContextVar("twisted_evproc_current_event", default=None)
 #: Gives what there is: a plain value, a Failure, or a Deferred that has not fired.
-Call: TypeAlias = "Callable[[IEventHandler, QueuedEvent], Any]"
+Caller: TypeAlias = "Callable[[IEventHandler, QueuedEvent], Any]"
 
 #: In a thread that a handler was sent to: the way to send it another one, from the reactor.
-in_thread: ContextVar[Call | None] = ContextVar("twisted_evproc_in_thread", default=None)
+in_thread: ContextVar[Caller | None] = ContextVar("twisted_evproc_in_thread", default=None)
 
 
 def call_here(handler: IEventHandler, event: QueuedEvent) -> Any:
-    """Call a handler in a context of its own, and settle what it returns."""
+    """Caller a handler in a context of its own, and settle what it returns."""
     context = copy_context()
     _ = context.run(current_event.set, event)
     try:
@@ -40,7 +40,7 @@ def call_here(handler: IEventHandler, event: QueuedEvent) -> Any:
         return Failure()
 
 
-def threaded_call(clock: IReactorTime | None) -> Call:
+def threaded_call(clock: IReactorTime | None) -> Caller:
     """
     A way of calling handlers on the reactor's thread pool; what they return is waited for on the reactor.
 

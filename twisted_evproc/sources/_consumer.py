@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from ..dispatch import watch
-from ._call import Call, current_event
+from ._call import Caller, current_event
 from ._event import QueuedEvent
 from ._queue import BoundedQueue
 
@@ -47,7 +47,7 @@ class Consumer:
         self._queue = queue
         self._handler = handler
         self._owner = owner
-        self._call: Call
+        self._call: Caller
         self._clock: IReactorTime
         self._open = False
         self._busy = False
@@ -60,7 +60,7 @@ class Consumer:
         self._idle: list[Callable[[], None]] = []
         queue.heard = self._wake
 
-    def open(self, call: Call, clock: IReactorTime) -> None:
+    def open(self, call: Caller, clock: IReactorTime) -> None:
         """
         Begin to take events.
 

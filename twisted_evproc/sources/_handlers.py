@@ -13,7 +13,7 @@ from zope.interface import implementer
 from ..dispatch import forwarded, settle
 from ..errors import ConfigurationError, ExecSourceError, HandlersFailed
 from ..interfaces import IEventHandler
-from ._call import Call, eventually, in_thread
+from ._call import Caller, eventually, in_thread
 from ._event import QueuedEvent
 
 #: The details an event is fired with: fixed ones, or made from the event.
@@ -122,7 +122,7 @@ class ChainEventHandler(EventHandler):
                 break
         return result
 
-    async def _rest(self, event: QueuedEvent, unsettled: Any, position: int, threaded: Call | None) -> Any:
+    async def _rest(self, event: QueuedEvent, unsettled: Any, position: int, threaded: Caller | None) -> Any:
         result = await eventually(unsettled)
         for handler in self._handlers[position:]:
             if not result:

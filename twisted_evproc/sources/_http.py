@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel, Request, datetimeToString
 
-from ._listener import CLOSE_SECONDS, Listener, is_tcp, where
+from ._server import CLOSE_SECONDS, Server, address_text, is_tcp
 from ._webhook_rules import ACCEPTED, FAILED, STOPPING, Answer, Head, Headers, bad_request, too_large
 
 if TYPE_CHECKING:
@@ -106,13 +106,13 @@ class HTTPConnection(HTTPChannel):
     _command: bytes
     _path: bytes
 
-    def __init__(self, reception: Reception, listener: Listener, clock: Any, request_seconds: float) -> None:
+    def __init__(self, reception: Reception, server: Server, clock: Any, request_seconds: float) -> None:
         super().__init__()
         self.reception = reception
         # Twisted's mixin for time-outs takes both from here.
         self.callLater = clock.callLater
         self.timeOut = request_seconds
-        self._listener = listener
+        self._server = server
         self._refused = False
         self._lost = False
         self._cut_off: IDelayedCall | None = None
@@ -158,7 +158,7 @@ class HTTPConnection(HTTPChannel):
             self._path.decode("latin-1"),
             Headers(_pairs(request)),
             self.length,
-            where(self.getPeer()),
+            address_text(self.getPeer()),
         )
 
     def head(self) -> Head:
@@ -234,7 +234,7 @@ class HTTPConnection(HTTPChannel):
         if self._cut_off is not None and self._cut_off.active():
             self._cut_off.cancel()
         super().connectionLost(reason)
-        self._listener.gone(self)
+        self._server.gone(self)
 
 
 def _pairs(request: Request) -> Iterator[tuple[str, str]]:
@@ -247,7 +247,10 @@ def _note(answer: Answer, connection: HTTPConnection) -> None:
     # Not louder: anybody can provoke as many of these as there is room on the disk.
     if answer.status != ACCEPTED.status:
         _LOG.debug(
-            "{client} was answered {status}: {text}", client=where(connection.getPeer()), status=answer.status, text=answer.text
+            "{client} was answered {status}: {text}",
+            client=address_text(connection.getPeer()),
+            status=answer.status,
+            text=answer.text,
         )
 
 

@@ -14,6 +14,7 @@ from ..dispatch import watch
 from ..errors import ConfigurationError, PumpStopped, QueueOverflow
 from ._call import eventually
 from ._event import QueuedEvent
+from ._work import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -24,9 +25,6 @@ _LOG = Logger(namespace="twisted_evproc.sources")
 
 #: What passes through everything else ends here: there is nobody to pass it to but the reactor, which would log it too.
 PASSING = (SystemExit, KeyboardInterrupt)
-
-#: A generator with very many events gives others their turn this often.
-SLICE_SECONDS = 0.01
 
 #: Takes an event for which there was no room, and why.
 Overflowed = Callable[[Failure, QueuedEvent], Any]

@@ -14,13 +14,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._options import checked_clock, needed_number
-from ..errors import ConfigurationError, LineTooLong, PumpStopped, QueueOverflow
+from ..errors import PumpStopped, QueueOverflow
 from ..interfaces import IEventSource
-from ._event import QueuedEvent
-from ._handlers import RaiseEventHandler, as_handler
-from ._listener import CLOSE_SECONDS, Listener, check_endpoint, is_tcp, reactor_of, where
-from ._splitter import MAX_LINE_LENGTH, LineSplitter, LongLine, check_encoding
+from ._line_events import LineEvents
+from ._listening_source import ListeningSource
+from ._server import CLOSE_SECONDS, Server, address_text, is_tcp
+from ._splitter import MAX_LINE_LENGTH, Line, LineSplitter
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -31,7 +30,7 @@ _LOG = Logger(namespace="twisted_evproc.sources")
 
 
 @implementer(IEventSource)
-class LineSource:
+class LineSource(ListeningSource):
     """
     Listens, and puts an event for each line that comes by a connection.
 
@@ -66,90 +65,35 @@ class LineSource:
         :param reactor: ``None`` for the global reactor.
         :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
-        self._endpoint = check_endpoint(endpoint)
-        self._handler = as_handler(handler, "handler")
-        if decode is not None and not callable(decode):
-            raise ConfigurationError(f"decode={decode!r} has to be a function of a line, or None for the line itself")
-        self._decode = decode
-        self._encoding = check_encoding(encoding)
-        self._max_line_length = needed_number(max_line_length, "max_line_length", 1)
-        self._max_connections = needed_number(max_connections, "max_connections", 1)
-        self._reactor = checked_clock(reactor, "reactor")
-        self._listener: Listener | None = None
+        super().__init__(endpoint, max_connections, reactor)
+        self._events = LineEvents(handler, decode, encoding, max_line_length)
         self._refused = 0
 
     def __str__(self) -> str:
         address = self.address
-        return f"lines on {self._endpoint if address is None else where(address)}"
+        return f"lines on {self._endpoint if address is None else address_text(address)}"
 
-    @property
-    def address(self) -> Any:
-        """Where it listens, an ``IAddress`` (over TCP with ``host`` and ``port``); ``None`` while it does not."""
-        return None if self._listener is None else self._listener.address
-
-    def start(self, sink: IEventSink) -> Deferred[None]:
-        """
-        See :meth:`IEventSource.start`.
-
-        Fails with :class:`~twisted_evproc.errors.CannotListen` when it cannot listen, and with
-        :class:`~twisted_evproc.errors.ConfigurationError` when it does already, or the endpoint is no endpoint.
-        """
-        return Deferred.fromCoroutine(self._start(sink))
-
-    async def _start(self, sink: IEventSink) -> None:
-        if self._listener is not None:
-            raise ConfigurationError(f"{self} was started already: give each pump a source of its own")
-        reactor = reactor_of(self._reactor)
-        build = partial(_LineConnection, self.put_line, sink, reactor, self._splitter)
-        self._listener = listener = Listener(self._endpoint, self._max_connections, self, build)
+    def _builder(self, sink: IEventSink, reactor: Any) -> Callable[[Server], Any]:
         self._refused = 0
-        try:
-            await listener.open(reactor)
-        except BaseException:
-            self._listener = None
-            raise
+        return partial(_LineConnection, self.put_line, sink, reactor, self._events.splitter)
 
-    def stop(self) -> Deferred[None]:
-        """
-        See :meth:`IEventSource.stop`.
+    def _stopped(self, result: Any, server: Server) -> Any:
+        if self._server is server and self._refused > 1:
+            _LOG.error("{source}: {count} lines were not taken in all", source=self, count=self._refused)
+        return super()._stopped(result, server)
 
-        Fires when all connections are closed.  Cancelling it takes back the puts that wait, and cuts the connections off.
-        """
-        listener = self._listener
-        if listener is None:
-            return succeed(None)
-        return listener.close().addBoth(self._stopped, listener)
-
-    def _stopped(self, result: Any, listener: Listener) -> Any:
-        if self._listener is listener:
-            if self._refused > 1:
-                _LOG.error("{source}: {count} lines were not taken in all", source=self, count=self._refused)
-            self._listener = None
-        return result
-
-    def _splitter(self) -> LineSplitter:
-        return LineSplitter(self._encoding, self._max_line_length)
-
-    def put_line(self, sink: IEventSink, line: str | LongLine) -> Deferred[Any]:
+    def put_line(self, sink: IEventSink, line: Line) -> Deferred[Any]:
         """
         Put an event for a line.
 
         :return: fires, never with a failure, once the next may come.
         """
         try:
-            putting: Deferred[Any] = sink.put(self._event(line))
+            putting: Deferred[Any] = sink.put(self._events.event(self, line))
         except Exception:
             self._not_taken(Failure())
             putting = succeed(False)
         return putting.addErrback(self._not_taken)
-
-    def _event(self, line: str | LongLine) -> QueuedEvent:
-        if isinstance(line, LongLine):
-            return QueuedEvent(self, RaiseEventHandler(LineTooLong(self._max_line_length, self)), line.begin)
-        try:
-            return QueuedEvent(self, self._handler, line if self._decode is None else self._decode(line))
-        except Exception as error:
-            return QueuedEvent(self, RaiseEventHandler(error), line)
 
     def _not_taken(self, failure: Failure) -> None:
         # The first tells what is wrong; the rest are counted, for a peer may send millions.
@@ -172,18 +116,18 @@ class _LineConnection(Protocol):
 
     def __init__(
         self,
-        put_line: Callable[[IEventSink, str | LongLine], Deferred[Any]],
+        put_line: Callable[[IEventSink, Line], Deferred[Any]],
         sink: IEventSink,
         reactor: Any,
         splitter: Callable[[], LineSplitter],
-        listener: Listener,
+        server: Server,
     ) -> None:
         self._put_line = put_line
         self._sink = sink
         self._reactor = reactor
         self._splitter = splitter()
-        self._listener = listener
-        self._received: deque[str | LongLine] = deque()
+        self._server = server
+        self._received: deque[Line] = deque()
         self._putting: Deferred[Any] | None = None
         self._busy = False
         self._paused = False
@@ -215,17 +159,17 @@ class _LineConnection(Protocol):
                 # Nobody knows what else was to come: the first half of a number is another number.
                 _LOG.warn(
                     "a connection of {owner} broke, and the line that had begun is left out: {reason}",
-                    owner=self._listener.owner,
+                    owner=self._server.owner,
                     reason=reason.value,
                 )
             else:
-                _LOG.info("a connection of {owner} broke: {reason}", owner=self._listener.owner, reason=reason.value)
+                _LOG.info("a connection of {owner} broke: {reason}", owner=self._server.owner, reason=reason.value)
         self._go_on()
 
     def let_end(self) -> None:
         """See :class:`Connection`."""
         if self._splitter.rest and not self._ending and not self._lost:
-            _LOG.warn("{owner} stops while a line has begun to come in: it is left out", owner=self._listener.owner)
+            _LOG.warn("{owner} stops while a line has begun to come in: it is left out", owner=self._server.owner)
         self._ending = True
         self._go_on()
 
@@ -235,7 +179,7 @@ class _LineConnection(Protocol):
         if self._received:
             _LOG.error(
                 "{owner} gave up with {count} lines of a connection not put: dropped",
-                owner=self._listener.owner,
+                owner=self._server.owner,
                 count=len(self._received),
             )
         self._received.clear()
@@ -262,13 +206,13 @@ class _LineConnection(Protocol):
         self._after_work()
 
     def _broken(self, failure: Failure) -> None:
-        _LOG.failure("{owner} closes a connection", failure, owner=self._listener.owner)
+        _LOG.failure("{owner} closes a connection", failure, owner=self._server.owner)
         self.give_up()
 
     def _after_work(self) -> None:
         transport: Any = self.transport
         if self._lost:
-            self._listener.gone(self)
+            self._server.gone(self)
         elif self._ending:
             if self._cut_off is None:
                 self._cut_off = self._reactor.callLater(CLOSE_SECONDS, self._abort)

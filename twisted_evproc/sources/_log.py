@@ -20,7 +20,7 @@ from ..matching import as_filter
 from ._call import current_event
 from ._event import QueuedEvent
 from ._handlers import RaiseEventHandler, as_handler
-from ._work import Work
+from ._work import Work, started_already
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -137,7 +137,7 @@ class LogObserverSource:
         :raises twisted_evproc.errors.ConfigurationError: when it runs already.
         """
         if self._work is not None:
-            raise ConfigurationError(f"{self} was started already: give each pump a source of its own")
+            raise started_already(self)
         clock = default_clock(self._reactor)
         from_thread: Any = getattr(clock, "callFromThread", None)
         self._call = from_thread if callable(from_thread) else lambda function: clock.callLater(0, function)

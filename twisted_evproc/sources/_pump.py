@@ -15,7 +15,7 @@ from .._options import checked_clock, flag, needed_number, needed_seconds, secon
 from .._reactor import default_clock
 from ..errors import ConfigurationError, PumpStopped
 from ..interfaces import IBackgroundUtility, IEventSink
-from ._call import Call, call_here, threaded_call
+from ._call import Caller, call_here, threaded_call
 from ._consumer import Consumer
 from ._event import QueuedEvent
 from ._handlers import as_handler, check_handler
@@ -223,7 +223,7 @@ class EventPump:
         life = self._life = object()
         return Deferred.fromCoroutine(self._start(life, call, clock))
 
-    async def _start(self, life: object, call: Call, clock: IReactorTime) -> None:
+    async def _start(self, life: object, call: Caller, clock: IReactorTime) -> None:
         while self._stops:
             await self._ended()
         if self._life is not life:

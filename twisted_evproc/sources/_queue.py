@@ -131,4 +131,4 @@ class BoundedQueue:
 
 
 def _nobody() -> None:
-    """Stands in for the listener while there is none."""
+    """Is told of events while nobody wants to hear of them."""

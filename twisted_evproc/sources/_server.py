@@ -30,7 +30,7 @@ _PORT = re.compile(r"(?:tcp6?|ssl|tls):(?:port=)?(\d{1,18})(?!\d)")
 
 
 class Connection(Protocol):
-    """One connection; it tells :meth:`Listener.gone` when it has ended and nothing waits any more."""
+    """One connection; it tells :meth:`Server.gone` when it has ended and nothing waits any more."""
 
     def let_end(self) -> None:
         """Read no more, finish what was begun, and close."""
@@ -59,7 +59,7 @@ def check_endpoint(endpoint: Any) -> Any:
     )
 
 
-def where(address: object) -> str:
+def address_text(address: object) -> str:
     """An address as text, empty where it has none (the client's end of a UNIX socket)."""
     if isinstance(address, IPv6Address):
         return f"[{address.host}]:{address.port}"
@@ -70,7 +70,7 @@ def where(address: object) -> str:
     return str(address)
 
 
-class Listener(Factory[Any]):
+class Server(Factory[Any]):
     """
     Listens from :meth:`open` to :meth:`close`, and is used once.
 
@@ -81,7 +81,7 @@ class Listener(Factory[Any]):
 
     noisy = False
 
-    def __init__(self, endpoint: Any, max_connections: int, owner: object, build: Callable[[Listener], Any]) -> None:
+    def __init__(self, endpoint: Any, max_connections: int, owner: object, build: Callable[[Server], Any]) -> None:
         """
         :param endpoint: what :func:`check_endpoint` gave.
         :param owner: the source, for messages.
@@ -144,7 +144,7 @@ class Listener(Factory[Any]):
                 "{owner} has {max_connections} connections, its max_connections: {peer} and those behind it are turned away",
                 owner=self.owner,
                 max_connections=self._max,
-                peer=where(address),
+                peer=address_text(address),
             )
         self._turned_away += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codecs import getincrementaldecoder, lookup
+from typing import TypeAlias
 
 import attrs
 
@@ -21,6 +22,10 @@ class LongLine:
     """
 
     begin: str
+
+
+#: A line, or what is left of one that was too long.
+Line: TypeAlias = str | LongLine
 
 
 class LineSplitter:
@@ -44,17 +49,17 @@ class LineSplitter:
         """Whether a line has begun that has not ended."""
         return bool(self._length)
 
-    def feed(self, chunk: bytes) -> list[str | LongLine]:
+    def feed(self, chunk: bytes) -> list[Line]:
         """The lines that end in this chunk."""
         first, *rest = self._decoder.decode(chunk).split("\n")
         self._extend(first)
-        lines: list[str | LongLine] = []
+        lines: list[Line] = []
         for part in rest:
             lines.append(self._end())
             self._extend(part)
         return lines
 
-    def finish(self) -> list[str | LongLine]:
+    def finish(self) -> list[Line]:
         """End the line begun, if there is one, and be ready for another text."""
         self._extend(self._decoder.decode(b"", final=True))
         self._decoder.reset()
@@ -65,7 +70,7 @@ class LineSplitter:
         if part and self._length - len(part) <= self._max:
             self._parts.append(part)
 
-    def _end(self) -> str | LongLine:
+    def _end(self) -> Line:
         line = "".join(self._parts)
         # The carriage return of \r\n is no part of the line.
         length = self._length - 1 if line.endswith("\r") else self._length

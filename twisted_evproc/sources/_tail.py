@@ -7,20 +7,19 @@ import stat
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from .._options import checked_clock, flag, needed_number, needed_seconds
+from .._options import checked_clock, flag, needed_seconds
 from .._reactor import default_clock
-from ..errors import ConfigurationError, LineTooLong
+from ..errors import ConfigurationError
 from ..interfaces import IEventSource
-from ._event import QueuedEvent
-from ._handlers import RaiseEventHandler, as_handler
-from ._splitter import MAX_LINE_LENGTH, LineSplitter, LongLine, check_encoding
-from ._work import Work
+from ._line_events import LineEvents
+from ._splitter import MAX_LINE_LENGTH, Line
+from ._work import Work, started_already
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -44,8 +43,6 @@ MAX_NUMBER = 20
 #: A decoder that begins in the middle of a text needs these from its beginning.
 _BYTE_ORDER_MARKS = {"utf-16": (BOM_UTF16_LE, BOM_UTF16_BE), "utf-32": (BOM_UTF32_LE, BOM_UTF32_BE)}
 
-Lines: TypeAlias = "list[str | LongLine]"
-
 
 class _Reader:
     """
@@ -57,16 +54,15 @@ class _Reader:
     :ivar late_polls: how many times it is still read, once it was rotated away.
     """
 
-    def __init__(self, descriptor: int, identity: tuple[int, int], encoding: str, max_line_length: int) -> None:
+    def __init__(self, descriptor: int, identity: tuple[int, int], events: LineEvents) -> None:
         self.identity = identity
         self.late_polls = LATE_POLLS
         self._descriptor: int | None = descriptor
-        self._encoding = encoding
-        self._max_line_length = max_line_length
+        self._events = events
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._splitter = LineSplitter(self._encoding, self._max_line_length)
+        self._splitter = self._events.splitter()
         self._position = 0
         self._mark = b""
 
@@ -90,7 +86,7 @@ class _Reader:
         begin = max(0, size - CHUNK)
         begin -= begin % 4  # at no place is a character of UTF-16 or UTF-32 cut
         if begin:
-            for mark in _BYTE_ORDER_MARKS.get(self._encoding, ()):
+            for mark in _BYTE_ORDER_MARKS.get(self._events.encoding, ()):
                 if os.pread(self._descriptor, len(mark), 0) == mark:
                     self._splitter.feed(mark)
         found = os.pread(self._descriptor, size - begin, begin)
@@ -98,7 +94,7 @@ class _Reader:
         self._position = begin + len(found)
         self._mark = found[-MARK:]
 
-    def read(self) -> Lines | None:
+    def read(self) -> list[Line] | None:
         """
         The lines that end in the next chunk, ``None`` when there is none.
 
@@ -119,7 +115,7 @@ class _Reader:
         self._mark = found[-MARK:]
         return self._splitter.feed(found[known:])
 
-    def finish(self) -> Lines:
+    def finish(self) -> list[Line]:
         """The line that has begun, if there is one: it ends here."""
         return self._splitter.finish()
 
@@ -175,14 +171,9 @@ class FileTailSource:
         :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
         self._path = _checked_path(path)
-        self._handler = as_handler(handler, "handler")
-        if decode is not None and not callable(decode):
-            raise ConfigurationError(f"decode={decode!r} has to be a function of a line, or None for the line itself")
-        self._decode = decode
-        self._encoding = check_encoding(encoding)
+        self._events = LineEvents(handler, decode, encoding, max_line_length)
         self._skip = not flag(from_start, "from_start")
         self._poll_interval = needed_seconds(poll_interval, "poll_interval")
-        self._max_line_length = needed_number(max_line_length, "max_line_length", 1)
         self._clock = checked_clock(clock, "clock")
         self._work: Work | None = None
         # The file that is read, and those that came after it, in order.
@@ -190,7 +181,7 @@ class FileTailSource:
         # Files that were read to their end and rotated away.
         self._late: list[_Reader] = []
         # Lines that were read and not put.
-        self._lines: deque[str | LongLine] = deque()
+        self._lines: deque[Line] = deque()
         self._said = ""
 
     def __str__(self) -> str:
@@ -203,7 +194,7 @@ class FileTailSource:
         :raises twisted_evproc.errors.ConfigurationError: for a FIFO, a socket or a device, and when it runs already.
         """
         if self._work is not None:
-            raise ConfigurationError(f"{self} was started already: give each pump a source of its own")
+            raise started_already(self)
         self._said = ""
         if not self._files:
             self._files.extend(self._begin())
@@ -307,19 +298,11 @@ class FileTailSource:
     async def _put_lines(self, work: Work) -> None:
         lines = self._lines
         while lines and not work.stopping:
-            waiting = work.put(self._event(lines[0]))
+            waiting = work.put(self._events.event(self, lines[0]))
             if waiting is not None:
                 await waiting
             # Not before: when the event is taken back, its line is there for the next start.
             lines.popleft()
-
-    def _event(self, line: str | LongLine) -> QueuedEvent:
-        if isinstance(line, LongLine):
-            return QueuedEvent(self, RaiseEventHandler(LineTooLong(self._max_line_length, self)), line.begin)
-        try:
-            return QueuedEvent(self, self._handler, line if self._decode is None else self._decode(line))
-        except Exception as error:
-            return QueuedEvent(self, RaiseEventHandler(error), line)
 
     # -- which file
 
@@ -385,7 +368,7 @@ class FileTailSource:
 
     def _opened(self, path: str) -> _Reader:
         descriptor, status = _open(path)
-        return _Reader(descriptor, _identity(status), self._encoding, self._max_line_length)
+        return _Reader(descriptor, _identity(status), self._events)
 
     def _say(self, error: Exception) -> None:
         # Once, not with every poll.

@@ -19,7 +19,7 @@ from ..errors import ConfigurationError
 from ..interfaces import IEventSource
 from ._event import QueuedEvent
 from ._handlers import RaiseEventHandler, as_handler
-from ._work import Work
+from ._work import Work, started_already
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -211,7 +211,7 @@ class TimerSource:
         :raises twisted_evproc.errors.ConfigurationError: when it runs already, or ``now`` gives something else than it has to.
         """
         if self._work is not None:
-            raise ConfigurationError(f"{self} was started already: give each pump a source of its own")
+            raise started_already(self)
         clock = default_clock(self._clock)
         begun = self._schedule.begin(clock)
         work = self._work = Work(self, sink, clock)

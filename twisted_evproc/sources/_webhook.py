@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError
 from twisted.internet.defer import TimeoutError as TookTooLong
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from .._options import checked_clock, needed_number, needed_seconds
+from .._options import needed_number, needed_seconds
 from ..errors import ConfigurationError, PumpStopped, QueueOverflow
 from ..interfaces import IEventSource
 from ._event import QueuedEvent
 from ._handlers import RaiseEventHandler, as_handler
-from ._listener import Listener, check_endpoint, reactor_of, where
+from ._listening_source import ListeningSource
+from ._server import Server, address_text
 from ._webhook_rules import (
     ACCEPTED,
     FAILED,
@@ -57,13 +58,15 @@ class WebhookEvent(QueuedEvent):
 
 
 @implementer(IEventSource)
-class WebhookSource:
+class WebhookSource(ListeningSource):
     """
     An HTTP server that takes a JSON value by ``POST``, and puts a :class:`WebhookEvent` for it.
 
     Answered with 202 once the event is queued, and not before; what a handler makes of it later changes nothing about that.
     Whoever is answered anything else, or nothing, sends it again, and nothing of it is queued then.  The how-to "Take webhooks"
     lists the answers.
+
+    When it is stopped, requests that wait for room go on waiting; others are answered 503.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class WebhookSource:
         :param reactor: ``None`` for the global reactor.
         :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
-        self._endpoint = check_endpoint(endpoint)
+        super().__init__(endpoint, max_connections, reactor)
         if to_data is not None and not callable(to_data):
             raise ConfigurationError(
                 f"to_data={to_data!r} has to be a function of a JSON value and the headers, or None for the value"
@@ -119,70 +122,27 @@ class WebhookSource:
         self._to_data = to_data
         self._max_waiting = needed_number(max_waiting, "max_waiting", 1)
         self._wait_seconds = needed_seconds(wait_seconds, "wait_seconds")
-        self._max_connections = needed_number(max_connections, "max_connections", 1)
         self._request_seconds = needed_seconds(request_seconds, "request_seconds")
-        self._reactor = checked_clock(reactor, "reactor")
-        self._listener: Listener | None = None
 
     def __str__(self) -> str:
         address = self.address
         if address is None:
             return f"webhook on {self._endpoint}, path {self._rules.path}"
         secure = isinstance(self._endpoint, str) and self._endpoint.startswith(("ssl:", "tls:"))
-        return f"webhook on {'https' if secure else 'http'}://{where(address)}{self._rules.path}"
+        return f"webhook on {'https' if secure else 'http'}://{address_text(address)}{self._rules.path}"
 
-    @property
-    def address(self) -> Any:
-        """Where it listens, an ``IAddress`` (over TCP with ``host`` and ``port``); ``None`` while it does not."""
-        return None if self._listener is None else self._listener.address
-
-    def start(self, sink: IEventSink) -> Deferred[None]:
-        """
-        See :meth:`IEventSource.start`.
-
-        Fails with :class:`~twisted_evproc.errors.CannotListen` when it cannot listen, and with
-        :class:`~twisted_evproc.errors.ConfigurationError` when it does already, or the endpoint is no endpoint.
-        """
-        return Deferred.fromCoroutine(self._start(sink))
-
-    async def _start(self, sink: IEventSink) -> None:
-        if self._listener is not None:
-            raise ConfigurationError(f"{self} was started already: give each pump a source of its own")
+    def _builder(self, sink: IEventSink, reactor: Any) -> Callable[[Server], Any]:
         # Here and not above: whoever takes no webhooks does without the web server.
         from ._http import HTTPConnection
-
-        reactor = reactor_of(self._reactor)
 
         reception = Reception(
             self._rules, self._event, sink, clock=reactor, max_waiting=self._max_waiting, wait_seconds=self._wait_seconds
         )
 
-        def build(listener: Listener) -> HTTPConnection:
-            return HTTPConnection(reception, listener, reactor, self._request_seconds)
+        def build(server: Server) -> HTTPConnection:
+            return HTTPConnection(reception, server, reactor, self._request_seconds)
 
-        self._listener = listener = Listener(self._endpoint, self._max_connections, self, build)
-        try:
-            await listener.open(reactor)
-        except BaseException:
-            self._listener = None
-            raise
-
-    def stop(self) -> Deferred[None]:
-        """
-        See :meth:`IEventSource.stop`.
-
-        Requests that wait for room go on waiting; others are answered 503 now.  Fires when all connections are closed.
-        Cancelling it takes back the events that wait, and cuts the connections off.
-        """
-        listener = self._listener
-        if listener is None:
-            return succeed(None)
-        return listener.close().addBoth(self._stopped, listener)
-
-    def _stopped(self, result: Any, listener: Listener) -> Any:
-        if self._listener is listener:
-            self._listener = None
-        return result
+        return build
 
     def _event(self, head: Head, value: Any) -> tuple[WebhookEvent, Answer]:
         handler, data, answer = self._handler, value, ACCEPTED

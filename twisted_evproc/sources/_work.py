@@ -10,6 +10,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from ..errors import ConfigurationError
+
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
@@ -136,3 +138,8 @@ class Work:
             )
         self._refused += 1
         return None
+
+
+def started_already(source: object) -> ConfigurationError:
+    """The error for a source that works for a pump, and is started by another."""
+    return ConfigurationError(f"{source} was started already: give each pump a source of its own")
