@@ -54,7 +54,7 @@ class Done:
     value: Any = None
 
 
-class Verdict:
+class ProbeAnswer:
     """What a probe gives when the attempt has not, or nobody knows."""
 
     def __init__(self, name: str) -> None:
@@ -65,9 +65,9 @@ class Verdict:
 
 
 #: The attempt has not done its work: it is run again.
-NOT_DONE = Verdict("NOT_DONE")
+NOT_DONE = ProbeAnswer("NOT_DONE")
 #: Nobody knows: the step fails, and says so.
-UNKNOWN = Verdict("UNKNOWN")
+UNKNOWN = ProbeAnswer("UNKNOWN")
 
 
 def done(value: Any = None) -> Done:

@@ -54,7 +54,7 @@ class LineSource(ListeningSource):
     ) -> None:
         """
         :param endpoint: a Twisted server endpoint, as text or as an ``IStreamServerEndpoint``; or a port number, for this machine
-            alone.  Port 0 is any that is free; :attr:`address` tells it.
+            alone.  Port 0 is any that is free; ``address`` tells it.
         :param handler: an :class:`~twisted_evproc.interfaces.IEventHandler`, a dispatcher or a processor; ``None`` for the
             handler of the pump.
         :param decode: makes an event's data of a line, such as ``json.loads``; ``None`` for the line itself.

@@ -88,7 +88,7 @@ class WebhookSource(ListeningSource):
     ) -> None:
         """
         :param endpoint: a Twisted server endpoint, as text or as an ``IStreamServerEndpoint``; or a port number, for this machine
-            alone.  Port 0 is any that is free; :attr:`address` tells it.
+            alone.  Port 0 is any that is free; ``address`` tells it.
         :param path: the one path that takes events, as it stands in the request.
         :param handler: an :class:`~twisted_evproc.interfaces.IEventHandler`, a dispatcher or a processor; ``None`` for the
             handler of the pump.
