@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import twisted_evproc.sources
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "examples" / "webhook.py"
 PAGE = (ROOT / "docs" / "how-to" / "take-webhooks.rst").read_text(encoding="utf-8")
@@ -106,6 +108,7 @@ def test_with_the_name_that_a_proxy_passes_on() -> None:
 
 def test_the_table_has_every_answer() -> None:
     table = set(re.findall(r"^   \* - (\d{3})$", PAGE, re.MULTILINE))
-    source = "".join((ROOT / "twisted_evproc" / "sources" / name).read_text() for name in ("_webhook_rules.py", "_http.py"))
+    package = Path(twisted_evproc.sources.__file__).parent
+    source = "".join((package / name).read_text() for name in ("_webhook_rules.py", "_http.py"))
     given = set(re.findall(r"Answer\(\s*(\d{3}),", source))
     assert table == given

@@ -7,10 +7,11 @@ A second process with a store, told what to do by its arguments.
     the same, but forks a child first that outlives it.
 ``full PATH``
     commits against a limit on the size of files.
-``commit URL RUN [FAULT [BYTES [COUNT]]]``
+``commit URL RUN [FAULT [BYTES]]``
     commits one batch after the other and writes the number of each when it is acknowledged; with the fault ``lie`` the store
-    acknowledges what it has not committed.  A write that would make a file larger than BYTES kills the process.  After COUNT
-    batches it does nothing more, until killed.
+    acknowledges what it has not committed.  A write that would make a file larger than BYTES kills the process.
+``lie URL RUN COUNT``
+    the same with that fault, but after so many batches it does nothing more.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ async def fork(reactor: Any, url: str) -> None:
     await Deferred()
 
 
-async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_bytes: str = "", count: str = "1000000") -> None:
+async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_bytes: str = "", *, count: int = 1_000_000) -> None:
     store: Any = open_store(url, reactor=reactor)
     if fault == "lie":
         store._thread.database = LyingDatabase(url)
@@ -86,10 +87,14 @@ async def commit(reactor: Any, url: str, run_id: str, fault: str = "", most_byte
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(most_bytes), int(most_bytes)))
-    for number in range(int(count)):
+    for number in range(count):
         await store.commit(run_id, run.epoch, batch(number))
         say(number)
     await Deferred()
+
+
+async def lie(reactor: Any, url: str, run_id: str, count: str) -> None:
+    await commit(reactor, url, run_id, "lie", count=int(count))
 
 
 async def full(reactor: Any, url: str) -> None:

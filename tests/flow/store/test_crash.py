@@ -67,7 +67,7 @@ class TestKilledAtAnyMoment:
         store = store_at(path)
         await new_run(store)
         # It stays at the twentieth: a twenty-first would commit that one.
-        acknowledged = killed_after(child("commit", path, "run", "lie", "", 20), 20)
+        acknowledged = killed_after(child("lie", path, "run", 20), 20)
         assert len(await after(store)) < len(acknowledged)
 
 
