@@ -243,17 +243,6 @@ class TestErrors:
         assert bases - {"Exception"} == {*brackets} | ({above} - {None})
         assert all(issubclass(getattr(builtins, bracket, None) or getattr(errors, bracket), Exception) for bracket in brackets)
 
-    @pytest.mark.parametrize("name", sorted(errors.__all__))
-    def test_the_reference_has_a_row_for_it(self, name: str) -> None:
-        reference = (DOCS / "reference" / "errors.rst").read_text(encoding="utf-8")
-
-        assert len(re.findall(rf"^   \* - :exc:`~twisted_evproc\.errors\.{name}`$", reference, re.MULTILINE)) == 1
-
-    def test_the_reference_has_no_row_for_anything_else(self) -> None:
-        reference = (DOCS / "reference" / "errors.rst").read_text(encoding="utf-8")
-
-        assert set(re.findall(r"^   \* - :exc:`~twisted_evproc\.errors\.(\w+)`", reference, re.MULTILINE)) == set(errors.__all__)
-
 
 def pages_under(page: Path) -> set[Path]:
     """The page and all that its tables of contents lead to."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -16,13 +14,12 @@ from twisted_evproc import flow
 from twisted_evproc.errors import StoreTooNew, StoreUnusable
 from twisted_evproc.flow.store import read_store
 from twisted_evproc.flow.store._database import Database
-from twisted_evproc.flow.store._schema import METADATA, MIGRATIONS
+from twisted_evproc.flow.store._schema import METADATA
 from twisted_evproc.interfaces import IFlowStore
 
 from .conftest import numbers, some
 
 StoreAt = Callable[..., IFlowStore]
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "flow-schema.rst"
 ROWS: dict[str, Any] = {
     "runs": flow.RunRow,
     "triggers": flow.TriggerRow,
@@ -33,31 +30,7 @@ ROWS: dict[str, Any] = {
 }
 
 
-def described() -> dict[str, list[tuple[str, str, str]]]:
-    """For each table on the page: name, type and marks of its columns."""
-    tables: dict[str, list[tuple[str, str, str]]] = {}
-    for name, body in re.findall(r"^``(\w+)``\n-+\n(.*?)(?=^``\w+``\n-+\n|\Z)", PAGE.read_text(encoding="utf-8"), re.M | re.S):
-        tables[name] = re.findall(r"^   \* - ``(\w+)``\n     - (\w+)((?:, (?:key|may be NULL))?)$", body, re.M)
-    return tables
-
-
-def defined() -> dict[str, list[tuple[str, str, str]]]:
-    words = {"TEXT": "text", "BIGINT": "integer", "DOUBLE": "real", "BOOLEAN": "boolean"}
-
-    def mark(column: Any) -> str:
-        return ", key" if column.primary_key else ", may be NULL" if column.nullable else ""
-
-    return {
-        name: [(column.name, words[str(column.type)], mark(column)) for column in table.c]
-        for name, table in METADATA.tables.items()
-    }
-
-
 class TestSchema:
-    def test_the_page_describes_it(self) -> None:
-        assert described() == defined()
-        assert f"schema version is {1 + len(MIGRATIONS)}." in PAGE.read_text(encoding="utf-8")
-
     @pytest.mark.parametrize("table", ROWS)
     def test_columns_are_the_fields_of_rows(self, table: str) -> None:
         columns = [column.name for column in METADATA.tables[table].c if column.name not in ("run_id", "number")]

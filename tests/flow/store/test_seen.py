@@ -21,7 +21,6 @@ from zope.interface.verify import verifyObject
 
 from twisted_evproc.errors import ConfigurationError, StoreTooNew, StoreUnusable
 from twisted_evproc.flow.store import SeenEvents
-from twisted_evproc.flow.store._schema import SEEN_METADATA
 from twisted_evproc.interfaces import IDeduplicator, IFlowStore
 
 SeenAt = Callable[..., SeenEvents]
@@ -580,10 +579,3 @@ class TestVersions:
         with pytest.raises(StoreUnusable, match="holds something else, with tables evproc_seen_event; choose another place for"):
             await seen_at(lasting).open()
         assert not lasting.endswith(".db") or not Path(f"{lasting}-wal").exists()
-
-    def test_the_page_describes_the_table(self) -> None:
-        page = (Path(__file__).parents[3] / "docs" / "reference" / "flow-schema.rst").read_text(encoding="utf-8")
-        for table in SEEN_METADATA.tables.values():
-            assert f"``{table.name}``" in page
-            for column in table.c:
-                assert f"\n``{column.name}``" in page

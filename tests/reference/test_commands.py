@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from tests.pages import pairs, table, text_of
 from twisted_evproc.cli._arguments import COMMANDS, make_parser
 from twisted_evproc.cli._completion import SHELLS
 from twisted_evproc.cli._flow import FLOW_COMMANDS
@@ -14,14 +14,15 @@ from twisted_evproc.cli._status import MEANINGS, ExitStatus
 from twisted_evproc.cli._tally import Tally
 from twisted_evproc.cli._twist import Options
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.rst").read_text()
+PAGE = "reference/commands"
+TEXT = text_of(PAGE)
 
 
 def documented() -> dict[str, set[str]]:
     """By program, what its ``option`` directives say."""
     found: dict[str, set[str]] = {}
     program = ""
-    for directive, text in re.findall(r"^\.\. (program|option):: (.+)$", PAGE, re.MULTILINE):
+    for directive, text in re.findall(r"^\.\. (program|option):: (.+)$", TEXT, re.MULTILINE):
         if directive == "program":
             program = text
             found[program] = set()
@@ -65,7 +66,7 @@ def twist_options() -> set[str]:
 
 def test_every_synopsis_has_the_arguments() -> None:
     for program, parser in parsers().items():
-        synopsis = re.search(rf"^``({program} .*)``$", PAGE, re.MULTILINE)
+        synopsis = re.search(rf"^``({program} .*)``$", TEXT, re.MULTILINE)
         assert synopsis, program
         for action in parser._actions:
             name = action.metavar if not action.option_strings else action.option_strings[0]
@@ -74,7 +75,7 @@ def test_every_synopsis_has_the_arguments() -> None:
 
 
 def test_what_each_command_does() -> None:
-    words = " ".join(PAGE.split())
+    words = " ".join(TEXT.split())
     for command in COMMANDS:
         if command.name != "completion":
             assert " ".join(command.text.split()) in words
@@ -83,9 +84,8 @@ def test_what_each_command_does() -> None:
 
 
 def test_every_exit_status() -> None:
-    rows = re.findall(r"^   \* - (\d+)\n     - (.+)$", PAGE, re.MULTILINE)
-    assert rows == [(str(status.value), MEANINGS[status]) for status in ExitStatus]
+    assert pairs(table(PAGE, "status")) == {str(status.value): MEANINGS[status] for status in ExitStatus}
 
 
 def test_every_count_of_the_summary() -> None:
-    assert all(f"``{name}``" in PAGE for name in Tally().as_json())
+    assert all(f"``{name}``" in TEXT for name in Tally().as_json())
