@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,9 +34,9 @@ def text_of(page: str) -> str:
     """
     A page as it is written.
 
-    :param page: as other pages name it: ``reference/amqp``.
+    :param page: as other pages name it: ``reference/amqp``; or ``README``.
     """
-    return (DOCS / f"{page}.rst").read_text(encoding="utf-8")
+    return ((ROOT if page == "README" else DOCS) / f"{page}.rst").read_text(encoding="utf-8")
 
 
 def tables(page: str) -> list[Table]:
@@ -177,3 +178,40 @@ def public(cls: type, *without: type) -> set[str]:
     """
     left_out = {name for each in (object, *without) for name in dir(each)}
     return {name for name in dir(cls) if not name.startswith("_")} - left_out
+
+
+class Listing(NamedTuple):
+    """
+    Code on a page.
+
+    :ivar kind: the language of a block, ``literalinclude``, or empty for one behind two colons.
+    :ivar what: the file of an include, otherwise the caption, may be empty.
+    """
+
+    page: str
+    kind: str
+    what: str
+    text: str
+
+    @property
+    def start(self) -> str:
+        """Its first line."""
+        return self.text.partition("\n")[0]
+
+
+def listings(page: str) -> list[Listing]:
+    """All listings of a page but doctests, in their order."""
+    found = []
+    lines = text_of(page).splitlines()
+    for number, line in enumerate(lines):
+        directive = re.match(r" *\.\. (code-block|literalinclude)::(?: (.*))?$", line)
+        if directive is not None and directive[1] == "literalinclude":
+            found.append(Listing(page, "literalinclude", directive[2], ""))
+        elif directive is not None or (line.endswith("::") and not re.match(r" *\.\. ", line)):
+            deeper = " " * (len(line) - len(line.lstrip()) + 1)
+            end = next((at for at in range(number + 1, len(lines)) if lines[at] and not lines[at].startswith(deeper)), None)
+            text = textwrap.dedent("\n".join(lines[number + 1 : end])).strip("\n")
+            caption = re.match(r":caption: (.*)\n", text)
+            text = re.sub(r"\A(?::\w+:.*\n)*\n*", "", text + "\n")
+            found.append(Listing(page, directive[2] if directive else "", caption[1] if caption else "", text))
+    return found

@@ -264,6 +264,52 @@ class TestPages:
         assert sorted(pages - pages_under(DOCS / "index.rst")) == []
 
 
+PACKAGE = ROOT / "twisted_evproc"
+
+
+def drawn_modules(page: str) -> set[str]:
+    """The modules that the page on architecture names: in its map, and what is drawn inside each package."""
+    rows = re.findall(r"^   \* - (``.+)$", page.partition("The map")[2].partition("Inside the packages")[0], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"``([\w.]+?)(?:\.py)?``", row)}
+    drawing = re.search(r"belong together::\n\n((?:    .*\n|\n)+)", page)
+    assert drawing is not None
+    package = above = ""
+    for line in drawing[1].splitlines():
+        if (found := re.match(r"    (\w+)/|      (\w+)/", line)) is not None:
+            above = found[1] or above
+            package = above if found[1] else f"{above}/{found[2]}"
+        named |= {f"{package}/{name}" for name in re.findall(r"(?<![\w/])_\w+\b(?!/)", line)}
+    # Those of amqp are named on the way of a remote event.
+    named |= {f"amqp/{name}" for name in re.findall(r"\b(_\w+)\.py", page.partition("The way of a remote event")[2])}
+    return named
+
+
+class TestArchitecture:
+    PAGE = (DOCS / "explanation" / "architecture.rst").read_text(encoding="utf-8")
+
+    def test_it_names_every_module_and_no_other(self) -> None:
+        modules = {str(path.relative_to(PACKAGE).with_suffix("")) for path in PACKAGE.rglob("*.py")}
+        # A package is named as a folder.  The plugin is the one module of its own.
+        there = {module for module in modules if not module.endswith("/__init__") and not module.startswith("_dropin/")}
+
+        assert drawn_modules(self.PAGE) == there
+
+    def test_every_package_is_in_the_map(self) -> None:
+        rows = re.findall(r"^   \* - (``.+)$", self.PAGE, re.MULTILINE)
+        named = {name for row in rows for name in re.findall(r"``(\w+)/``", row)}
+        packages = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+
+        assert packages <= named
+        # What the map calls to come has no folder yet.
+        assert named - packages == {"web"} - packages
+
+    def test_every_file_that_it_names_is_there(self) -> None:
+        files = re.findall(r"\b(\w+(?:/\w+)*/_\w+\.py)", self.PAGE)
+
+        assert len(files) > 20
+        assert [file for file in files if not (PACKAGE / file).is_file()] == []
+
+
 class TestNoDroppedFailure:
     """The control of the fixture that watches every test."""
 

@@ -12,10 +12,9 @@ PAGE = "reference/errors"
 
 def also(name: str) -> set[str]:
     """The builtins that an error is, but for those that one of these derives from."""
-    found = [base for base in getattr(errors, name).__mro__ if base.__module__ == builtins.__name__]
-    return {one.__name__ for one in found if not any(other is not one and issubclass(other, one) for other in found)} - {
-        "Exception"
-    }
+    found = {base for base in getattr(errors, name).__mro__ if base.__module__ == builtins.__name__}
+    nearest = {one.__name__ for one in found if not any(issubclass(other, one) for other in found - {one})}
+    return nearest - {"Exception"}
 
 
 def test_every_error_once() -> None:
