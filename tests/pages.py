@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from constantly import NamedConstant
-
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
@@ -110,9 +108,9 @@ def targets(rows: list[Row]) -> list[str]:
     return [name for row in rows for name in re.findall(r":\w+:`[^`]*?\.?(\w+)>?`", row[0])]
 
 
-def as_written(value: object) -> str:
+def as_written(value: Any) -> str:
     """A value as a program writes it."""
-    if isinstance(value, NamedConstant):
+    if type(value).__name__ == "NamedConstant":  # of Twisted's log levels
         return f"{value._container.__name__}.{value.name}"
     text = repr(value)
     return str(getattr(value, "__name__", None) or getattr(value, "name", text)) if text.startswith("<") else text

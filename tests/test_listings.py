@@ -241,7 +241,7 @@ def test_a_step_that_publishes(text: str) -> None:
     clock.pump([0] * 5)
     result_now(subscribed)
     confirm = perform(text, current_step=flow.current_step, transport=transport)["confirm"]
-    ev = Eventor(name="shop", store=FakeFlowStore(), clock=clock, executor="inline")  # type: ignore[arg-type]
+    ev = Eventor(name="shop", store=FakeFlowStore(), clock=clock, executor="inline")
     packed = ev.add_event("packed")
     ev.add_assoc(packed, ev.add_step("confirm", confirm))
     ev.trigger_event(packed, "17")
