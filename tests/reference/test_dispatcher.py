@@ -17,7 +17,7 @@ from twisted_evproc.dispatch import (
     Runner,
     Verdict,
 )
-from twisted_evproc.dispatch._registry import MAX_PLANS
+from twisted_evproc.dispatch._plan import MAX_PLANS
 from twisted_evproc.dispatch._runner import MAX_DEPTH
 
 PAGE = "reference/dispatcher"
