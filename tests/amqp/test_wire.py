@@ -47,7 +47,6 @@ def naive_match(spec: dict[str, Any], details: dict[str, Any]) -> bool:
             return False
         if wanted is present:
             continue
-        # one_of() itself takes 1 and True for one value, of which it keeps the first.
         values = wanted.values if isinstance(wanted, Matcher) else (wanted,)
         if not any(alike(details[keyword], value) for value in values or ()):
             return False
@@ -159,6 +158,12 @@ class TestRefusals:
         with pytest.raises(WireError, match="k=.* the broker matches on values, one_of.*Subscribe to more") as caught:
             WireSpec({"k": wanted})
         assert caught.value.keyword == "k"
+
+    def test_one_of_equal_values_of_two_types_is_both(self) -> None:
+        both = WireSpec({"a": one_of(1, True)})
+        assert both.number_of_alternatives == 2
+        assert both.matches({"a": 1}) and both.matches({"a": True})
+        assert not WireSpec({"a": one_of(1)}).matches({"a": True})
 
     def test_a_value_of_one_of(self) -> None:
         with pytest.raises(WireError, match="k=1.5 cannot cross"):

@@ -34,27 +34,28 @@ class ValueSet:
     """
     A set of values, of which some may be unhashable; membership is equality, order does not count.
 
-    :ivar values: without repetitions, in the order given.
+    :ivar values: without repetitions, in the order given; ``1`` and ``True``, which are equal, both stand there, for those who
+        compare types too.
     """
 
     __slots__ = ("_hashable", "_unhashable", "values")
 
     def __init__(self, values: Iterable[Any]) -> None:
-        distinct: dict[Any, None] = {}
+        distinct: set[tuple[type, Any]] = set()
         unhashable: list[Any] = []
         in_order: list[Any] = []
         for value in values:
             if is_hashable(value):
-                if value in distinct:
+                if (type(value), value) in distinct:
                     continue
-                distinct[value] = None
+                distinct.add((type(value), value))
             elif any(same(value, known) for known in unhashable):
                 continue
             else:
                 unhashable.append(value)
             in_order.append(value)
         self.values = tuple(in_order)
-        self._hashable = frozenset(distinct)
+        self._hashable = frozenset(value for _, value in distinct)
         self._unhashable = tuple(unhashable)
 
     @property
