@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from tests.amqp.worlds import Heard, Slow
 from twisted_evproc.amqp import MemoryBroker, MemoryTransport
@@ -233,6 +234,86 @@ def test_a_deduplicator_that_cannot_be_opened_is_tried_again(scene: Scene) -> No
     _ = scene.now(transport.publish(1, event_id="old"))
     _ = scene.now(transport.publish(2, event_id="new"))
     assert list(heard) == [2]
+
+
+class Unhurried:
+    """A deduplicator that goes on opening, whoever cancels that."""
+
+    def __init__(self) -> None:
+        self.opening: list[Deferred[None]] = []
+
+    async def open(self) -> None:
+        opened: Deferred[None] = Deferred()
+        self.opening.append(opened)
+        waiting: Deferred[None] = Deferred()
+        opened.addCallback(waiting.callback)
+        try:
+            await waiting
+        except CancelledError:
+            again: Deferred[None] = Deferred()
+            opened.addCallback(again.callback)
+            await again
+
+    def seen(self, scope: str, event_id: str) -> bool:
+        return False
+
+    def remember(self, scope: str, event_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_who_unsubscribes_while_the_deduplicator_opens_takes_nothing(scene: Scene) -> None:
+    first, second, heard, others = scene.transport(), scene.transport(), Heard(), Heard()
+    dedupe = Unhurried()
+    _ = first.subscribe("g", heard, dedupe=dedupe)
+    scene.clock.advance(0)
+    stopping = first.stop()
+    scene.clock.advance(0)
+    _ = scene.now(second.subscribe("g", others))
+    dedupe.opening[0].callback(None)
+    _ = scene.now(stopping)
+    for event in range(4):
+        _ = scene.now(second.publish(event))
+    assert (list(heard), list(others)) == ([], [0, 1, 2, 3])
+
+
+def test_a_deduplicator_that_opens_late_does_not_end_the_attempt_behind_it(scene: Scene) -> None:
+    transport, heard, dedupe = scene.transport(), Heard(), Unhurried()
+    subscribing = transport.subscribe("g", heard, dedupe=dedupe)
+    scene.clock.advance(0)
+    scene.broker.cut(transport)
+    scene.clock.advance(0)
+    late, current = dedupe.opening
+    late.callback(None)
+    scene.broker.go_down()
+    scene.broker.come_up()
+    scene.clock.advance(0)
+    current.callback(None)
+    dedupe.opening[2].callback(None)
+    subscription = scene.now(subscribing)
+    assert (subscription.active, len(dedupe.opening)) == (True, 3)
+    _ = scene.now(transport.publish(1))
+    assert list(heard) == [1]
+
+
+def test_what_is_on_its_way_aside_when_the_connection_is_lost_is_not_told_as_refused(scene: Scene) -> None:
+    transport, calls = scene.transport(), Heard()
+
+    def fail(event: Any) -> None:
+        calls(event)
+        if len(calls) == 1:
+            _ = scene.clock.callLater(0, scene.broker.cut, transport)
+        raise ValueError(event)
+
+    _ = scene.now(transport.subscribe("g", fail, max_deliveries=1))
+    with capturedLogs() as logs:
+        _ = scene.now(transport.publish(1))
+        scene.clock.advance(5)
+    assert scene.now(transport.dead_letters("g").count()) == 1
+    assert [log["log_format"] for log in logs if "put aside" in log["log_format"]] == []
+    assert list(calls) == [1, 1]
 
 
 def test_a_transport_that_routes_otherwise_is_down(scene: Scene) -> None:

@@ -128,8 +128,8 @@ class Subscription(Generic[_C]):
     def connected(self) -> None:
         """A connection is there."""
         if self._wanted and self._attempt is None and self._connection() is not None and not self.active:
-            self._attempt = Deferred.fromCoroutine(self._establish())
-            _ = self._attempt.addBoth(self._attempted)
+            self._attempt = attempt = Deferred.fromCoroutine(self._establish())
+            _ = attempt.addBoth(self._attempted, attempt)
 
     def lost(self) -> None:
         """The connection is gone; what is under way goes on, and is delivered again."""
@@ -195,6 +195,8 @@ class Subscription(Generic[_C]):
             try:
                 if self.options.dedupe is not None:
                     await arrived(settle(self.options.dedupe.open()))
+                    if not self._wanted or self._connection() is not connection:
+                        return  # cancelled, which a deduplicator need not heed
                 await self._begin_taking(connection)
                 return
             except CancelledError:
@@ -211,8 +213,9 @@ class Subscription(Generic[_C]):
                     _LOG.failure("{subscription!r} cannot be established yet", subscription=self)
                 await deferLater(self._clock, AGAIN_SECONDS)
 
-    def _attempted(self, result: Any) -> None:
-        self._attempt = None
+    def _attempted(self, result: Any, attempt: Deferred[None]) -> None:
+        if self._attempt is attempt:
+            self._attempt = None
         if isinstance(result, Failure) and not result.check(CancelledError):
             _LOG.failure("{subscription!r} is not established", result, subscription=self)
         refused, self._refused = self._refused, None

@@ -383,10 +383,11 @@ class MemoryTransport(Transport):
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        # First of all: what subscriptions do when they are told must not reach the broker any more.
+        connection.close()
         self.publisher.detach()
         for subscription in list(self._subscriptions):
             subscription.lost()
-        connection.close()
 
     # -- life
 
