@@ -459,7 +459,7 @@ class TestAcknowledging:
         assert list(slow) == ["crash"] * 3 + ["end"]
         assert [envelope.redelivered for envelope in slow.envelopes] == [False, True, True, False]
         assert (letter.envelope.id, letter.envelope.body) == (event_id, b'"crash"')
-        assert letter.reason == "the consumer went away every time it was delivered (crash_limit)"
+        assert letter.reason == "each member that it was given to went away (crash_limit)"
         assert letter.died.endswith("Z") and "T" in letter.died
 
 

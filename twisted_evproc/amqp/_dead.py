@@ -49,7 +49,7 @@ def read_dead_letter(
         # The driver gives a time without a zone; it is UTC.
         died = time_text(time.replace(tzinfo=UTC).timestamp()) if isinstance(time, datetime) else ""
         if by_broker.get("reason") == "delivery_limit":
-            reason = "the consumer went away every time it was delivered (crash_limit)"
+            reason = "each member that it was given to went away (crash_limit)"
         else:
             reason = f"the broker gave it up: {by_broker.get('reason', 'it does not say why')}"
     return DeadLetter(envelope, reason if isinstance(reason, str) else "", died)
