@@ -38,27 +38,44 @@ _PARAMETER = re.compile(r"\b(exchange|group|route_by)=(?=')")
 _TRANSPORT_LOG = "twisted_evproc.amqp"
 
 
-def make_transport(options: argparse.Namespace, *, dead_letters: bool = False, **more: Any) -> AMQPTransport:
+def make_transport(options: argparse.Namespace) -> AMQPTransport:
     """
     The transport that ``--amqp``, ``--exchange`` and ``--route-by`` say.
 
-    :param dead_letters: for these alone: nothing is made on the broker.
     :raises twisted_evproc.errors.ApplicationError: when nothing says where the broker is.
     :raises twisted_evproc.errors.ConfigurationError: for what makes no sense; the password is not shown.
     :raises twisted_evproc.errors.MissingExtra: when the libraries are not installed.
     """
-    url = options.amqp or os.environ.get(URL_VARIABLE)
+    url = _url(options)
+    from ..amqp import AMQPTransport
+
+    with _options_named():
+        return AMQPTransport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by)
+
+
+def make_dead_letter_transport(options: argparse.Namespace, **more: Any) -> AMQPTransport:
+    """
+    The transport that ``--amqp`` and ``--exchange`` say, for dead letters alone: nothing is made on the broker.
+
+    :param more: parameters of the transport.
+    :raises twisted_evproc.errors.EvprocError: as :func:`make_transport`.
+    """
+    url = _url(options)
+    from ..amqp import DeadLetterTransport
+
+    with _options_named():
+        return DeadLetterTransport(url, exchange=options.exchange or EXCHANGE, **more)
+
+
+def _url(options: argparse.Namespace) -> str:
+    url: str | None = options.amqp or os.environ.get(URL_VARIABLE)
     if not url:
         raise ApplicationError(
             "--amqp",
             f"say where the broker is, as in --amqp amqp://user:password@host, or in the environment variable {URL_VARIABLE}, "
             f"which keeps the password out of the list of processes",
         )
-    from ..amqp import AMQPTransport, DeadLetterTransport
-
-    transport = DeadLetterTransport if dead_letters else AMQPTransport
-    with _options_named():
-        return transport(url, exchange=options.exchange or EXCHANGE, route_by=options.route_by, **more)
+    return url
 
 
 def in_options(words: str) -> str:
@@ -333,6 +350,7 @@ __all__ = [
     "default_group",
     "in_options",
     "log_briefly",
+    "make_dead_letter_transport",
     "make_transport",
     "match_spec_of",
 ]

@@ -63,6 +63,9 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _broker_arguments(parser)
     parser.add_argument(
+        "--route-by", metavar="KEYWORD", help="the keyword that routes on this exchange, where its publishers have named one"
+    )
+    parser.add_argument(
         "--group",
         metavar="NAME",
         help="the group whose events to take from the broker (default: the name of the application's file)",
@@ -97,9 +100,6 @@ def _broker_arguments(parser: argparse.ArgumentParser) -> None:
         f"which nobody else sees)",
     )
     parser.add_argument("--exchange", metavar="NAME", help=f"the exchange that events go through (default: {EXCHANGE})")
-    parser.add_argument(
-        "--route-by", metavar="KEYWORD", help="the keyword that routes on this exchange, where its publishers have named one"
-    )
 
 
 def _dead_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from .._json import decode, encode
 from ..errors import ApplicationError, TransportError, WaitTimeout
 from ..matching import one_of
-from ._amqp import URL_VARIABLE, make_transport
+from ._amqp import URL_VARIABLE, make_dead_letter_transport
 from ._in_reactor import in_reactor
 from ._logs import begin_logging
 from ._output import Output
@@ -42,8 +42,8 @@ def dead(options: argparse.Namespace) -> int:
     _check(options)
     # A broker that falls silent is noticed by its heartbeat.
     heartbeat = min(_MAX_HEARTBEAT, math.ceil(options.timeout))
-    transport = make_transport(
-        options, dead_letters=True, connect_timeout=options.timeout, publish_timeout=options.timeout, heartbeat=heartbeat
+    transport = make_dead_letter_transport(
+        options, connect_timeout=options.timeout, publish_timeout=options.timeout, heartbeat=heartbeat
     )
     if options.verbose:
         _ = begin_logging(sys.stderr, verbose=True)
