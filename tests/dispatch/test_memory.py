@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -193,6 +194,47 @@ def test_firings_of_every_kind_leave_nothing_behind(kind: str) -> None:
             assert firing.called
 
     assert blocks_grown(fire, 40, 500) < 2_000
+
+
+@pytest.mark.parametrize("kind", ["plain", "fired", "pending", "coroutine"])
+def test_firings_are_gone_without_the_garbage_collector(dispatcher: EventDispatcher, kind: str) -> None:
+    pending: list[Deferred[None]] = []
+
+    def wait(event: Any) -> Deferred[None]:
+        pending.append(Deferred())
+        return pending[-1]
+
+    async def coroutine(event: Any) -> None:
+        await wait(event)
+
+    class Event:
+        pass
+
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "plain": lambda event: None,
+        "fired": lambda event: succeed(None),
+        "pending": wait,
+        "coroutine": coroutine,
+    }
+    _ = dispatcher.add_event_handler(kinds[kind], "during", timeout=5)
+
+    def fire() -> weakref.ref[Event]:
+        event = Event()
+        firing = dispatcher.fire_event(event)
+        for deferred in pending:
+            deferred.callback(None)
+        pending.clear()
+        assert firing.called
+        return weakref.ref(event)
+
+    # The first ones show what kind of handler it is.
+    _ = [fire() for _ in range(3)]
+    gc.disable()
+    try:
+        event = fire()
+        assert event() is None
+    finally:
+        gc.enable()
 
 
 def test_the_measure_sees_a_leak(dispatcher: EventDispatcher) -> None:

@@ -12,7 +12,7 @@ from ._settle import REMOVED, Removed
 
 if TYPE_CHECKING:
     from ..interfaces import Filter
-    from ._firing import Call
+    from ._call import Call
 
 _numbers = count(1)
 

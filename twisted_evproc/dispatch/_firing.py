@@ -16,13 +16,14 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from ..errors import HandlersFailed, HandlerTimeout, StopProcessing
+from ._call import Call
 from ._callee import Callee
 from ._origin import Origin, calls_above, current, enclosing
 from ._outcome import Failed, Outcome, Skipped, Stopped, outcome_of, result_of
 from ._plan import Plan
 from ._policy import Action, FailurePolicy
 from ._report import Report
-from ._settle import REMOVED, end_of_failure, settle
+from ._settle import PLAIN_TYPES, REMOVED, end_of_failure, settle
 
 
 class Host(Protocol):
@@ -36,57 +37,6 @@ class Host(Protocol):
     def event_of(self, argument: Any) -> Any: ...
     def firing_left(self, firing: Firing) -> None: ...
     def forget_plans(self) -> None: ...
-
-
-class Call:
-    """
-    One handler being called in one firing.
-
-    :ivar origin: by which what the handler does can be told to come from this call; ``None`` where it cannot.
-    """
-
-    __slots__ = ("abandoned", "callee", "deferred", "done", "firing", "origin", "position", "timed_out", "timer", "waiters")
-
-    deferred: Deferred[Any]
-
-    def __init__(self, firing: Firing, position: int, callee: Callee, origin: Origin | None) -> None:
-        self.firing = firing
-        self.position = position
-        self.callee = callee
-        self.origin = origin
-        if origin is not None:
-            origin.call = self
-        self.timer: IDelayedCall | None = None
-        self.timed_out = self.abandoned = self.done = False
-        self.waiters: list[Callable[[Call], None]] | None = None
-        callee.running.add(self)
-
-    def end(self) -> None:
-        """It has returned, for good."""
-        self.done = True
-        if self.origin is not None:
-            self.origin.over = True
-        self.callee.running.discard(self)
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        if self.waiters is not None:
-            waiters, self.waiters = self.waiters, None
-            for waiter in waiters:
-                waiter(self)
-
-    def when_done(self, waiter: Callable[[Call], None]) -> None:
-        """Call ``waiter(self)`` once it has returned."""
-        if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(waiter)
-
-    def heard(self, result: Any) -> Any:
-        """What it was waiting for is there: tell the firing, and pass it on to whoever else waits for it."""
-        if isinstance(result, Failure):
-            _ = self.deferred.addErrback(end_of_failure)
-        self.firing.heard(self, result)
-        return result
 
 
 class Firing:
@@ -192,7 +142,9 @@ class Firing:
         self._position = position + 1
         while self.plan.phase_ends[self._phase] <= position:
             self._phase += 1
-        call = Call(self, position, self.plan.callees[position], origin)
+        self.values[position] = PENDING
+        call = Call(self, position, self.plan.callees[position])
+        call.began_as(origin)
         self._advance(call, returned)
         return self._deferred()
 
@@ -230,7 +182,7 @@ class Firing:
     # -- phases
 
     def _resume(self) -> None:
-        if self._advancing or self.over or (self._calls and not self._waiting):
+        if self._advancing or self.over:
             return
         assert self._context is not None and self.deferred is not None
         try:
@@ -310,15 +262,15 @@ class Firing:
         if self.host.report.observers:
             self.host.report.notify("handler_started", self, callee.id, callee.name, callee.phase)
         self.values[position] = PENDING
-        origin = Origin()
-        call = Call(self, position, callee, origin)
+        call = Call(self, position, callee)
         rejected = self._rejected.get(callee) if self._rejected else None
         if rejected is not None:
             self._record(call, rejected.failure, called=False)
             return
-        token = current.set(origin)
+        handler = callee.call
+        token = current.set(call)
         try:
-            returned = settle(callee.call(self.argument))
+            returned = settle(handler(self.argument))
         except Exception:
             returned = Failure()
         except BaseException:
@@ -331,29 +283,31 @@ class Firing:
         self._returned(call, returned)
 
     def _returned(self, call: Call, returned: Any) -> None:
-        if not isinstance(returned, Deferred):
+        if type(returned) in PLAIN_TYPES or not isinstance(returned, Deferred):
             self._record(call, returned)
             return
         callee = call.callee
         if not callee.may_suspend:
             callee.may_suspend = True
             self.host.forget_plans()
-        self.values[call.position] = PENDING
         call.deferred = returned
         self._calls[call] = None
         if callee.timeout is not None:
             call.timer = self.host.call_later(callee.timeout, self._time_out, call)
-        _ = returned.addBoth(call.heard)
+        _ = returned.addBoth(self._heard, call)
         if self.over:
             # cancelled by the handler itself, before it had to wait
             returned.cancel()
 
-    def heard(self, call: Call, result: Any) -> None:
-        """A call that had to wait has returned."""
+    def _heard(self, result: Any, call: Call) -> Any:
+        """What a call was waiting for is there: take note, and pass it on to whoever else waits for it."""
+        if isinstance(result, Failure):
+            _ = call.deferred.addErrback(end_of_failure)
         if call.abandoned:
             self._report_late(call, result)
         else:
             self._ended(call, result)
+        return result
 
     def _ended(self, call: Call, result: Any) -> None:
         self._calls.pop(call, None)
@@ -372,13 +326,14 @@ class Firing:
                 self.deferred.errback(result)
         else:
             self._record(call, result)
-            self._resume()
+            if not self._calls or self._waiting:
+                self._resume()
 
     def _time_out(self, call: Call) -> None:
         call.timer = None
         call.timed_out = True
         call.deferred.cancel()
-        if not call.done:
+        if not call.over:
             call.abandoned = True
             self.host.report.handler_abandoned(call.callee, self.event)
             self._ended(call, None)
@@ -443,7 +398,7 @@ class Firing:
 
     def outcome(self) -> Outcome:
         """What came of it."""
-        callees = tuple(self.plan.callees[position] for position in self.values)
+        callees = tuple(map(self.plan.callees.__getitem__, self.values))
         return outcome_of(self.event, self.details, callees, tuple(self.values.values()))
 
     def _result(self) -> Deferred[Outcome]:
@@ -467,7 +422,7 @@ class Firing:
         if self.host.report.observers and self.begun:
             self.host.report.notify("firing_ended", self, None)
         for call in tuple(self._calls):
-            if not call.done:
+            if not call.over:
                 call.deferred.cancel()
         self._leave()
 

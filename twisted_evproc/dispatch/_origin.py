@@ -7,27 +7,36 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._firing import Call
+    from ._call import Call
 
 
 class Origin:
     """
-    One handler's turn: a call, or what becomes one if it has to wait.
+    One handler's turn: a call, or what a call is made for if it has to wait.
 
     What a handler does, now and behind its awaits, finds its origin in a context variable.
 
-    :ivar call: the call, once there is one.
     :ivar over: whether the handler is done.
     :ivar parent: the origin out of which it was called, itself not over at that time.
     """
 
-    __slots__ = ("call", "over", "parent")
+    __slots__ = ("_call", "over", "parent")
+
+    parent: Origin | None
 
     def __init__(self) -> None:
-        self.call: Call | None = None
         self.over = False
-        parent = current.get()
-        self.parent = parent if parent is None or not parent.over else enclosing()
+        self.parent = enclosing()
+        self._call: Call | None = None
+
+    @property
+    def call(self) -> Call | None:
+        """The call, once there is one."""
+        return self._call
+
+    def becomes(self, call: Call) -> None:
+        """The handler has to wait, as this call."""
+        self._call = call
 
 
 current: ContextVar[Origin | None] = ContextVar("twisted_evproc_origin", default=None)
@@ -45,6 +54,7 @@ def enclosing() -> Origin | None:
 def calls_above(origin: Origin | None) -> Iterator[Call]:
     """The calls under way from an origin outwards."""
     while origin is not None:
-        if origin.call is not None and not origin.over:
-            yield origin.call
+        call = origin.call
+        if call is not None and not origin.over:
+            yield call
         origin = origin.parent

@@ -12,7 +12,7 @@ import attrs
 from .._options import seconds, whole_number
 from ..errors import HandlerNotCallable
 from ..matching import MatchSpec, as_filter
-from ._callee import Callee, handler_name, qualified_name_of
+from ._callee import Callee, handler_name, qualified_name_of, removed
 from ._options import handler_names
 from ._settle import REMOVED
 from ._view import HandlerView, view_of
@@ -109,7 +109,7 @@ class Registration(Callee):
 
     def alive(self) -> bool:
         """See :meth:`Callee.alive`."""
-        return super().alive() and (self.reference is None or self.reference() is not None)
+        return self.call is not removed and (self.reference is None or self.reference() is not None)
 
     def view(self) -> HandlerView:
         """Its public form."""

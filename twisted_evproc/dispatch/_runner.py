@@ -88,7 +88,8 @@ class Runner:
         try:
             for callee in callees[position:]:
                 if returned is _NOT_CALLED:
-                    returned = callee.call(event)
+                    call = callee.call
+                    returned = call(event)
                 kind = type(returned)
                 if kind is CoroutineType:
                     origin = Origin()
@@ -135,9 +136,12 @@ class Runner:
 
     def choose_loop(self, plan: Plan) -> None:
         """Let a plain loop run the plan if nothing asks for more."""
-        callees = plan.callees
-        plain = not plan.conditional and self.may_run_plainly(plan) and all(callee.may_suspend is False for callee in callees)
-        plan.fast = callees if plain else None
+        plan.fast = None
+        for callee in plan.callees:
+            if callee.may_suspend is not False:
+                return
+        if not plan.conditional and self.may_run_plainly(plan):
+            plan.fast = plan.callees
 
     def may_run_plainly(self, plan: Plan) -> bool:
         """Whether nothing but the callees themselves could ask for more than a plain loop."""

@@ -44,7 +44,9 @@ def settle(returned: Any, context: Context | None = None) -> Any:
     """
     kind = type(returned)
     if kind is Deferred:
-        if returned.called and not returned.paused and type(returned.result) in PLAIN_TYPES:
+        if not returned.called:
+            return returned
+        if not returned.paused and type(returned.result) in PLAIN_TYPES:
             return returned.result
         return peek(returned)
     if kind is types.CoroutineType:
