@@ -133,8 +133,8 @@ class IEventDispatcher(Interface):
         :param event: any value; every handler gets this very object.
         :param event_details: allowed keywords, on which handlers match.
         :return: fires with the :class:`~twisted_evproc.dispatch.Outcome` when the last phase has finished.  Cancelling it cancels
-            the handlers that run and skips the rest, and it fails with ``CancelledError``.  Whether it fails when handlers fail
-            is up to the dispatcher's failure policy.
+            the handlers that run and skips the rest, and it fails with ``CancelledError``; failures that only the outcome would
+            have told are logged then.  Whether it fails when handlers fail is up to the dispatcher's failure policy.
         """
 
 

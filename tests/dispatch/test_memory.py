@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from twisted_evproc import COLLECT, EventDispatcher, HandlerID, glob
 
@@ -235,6 +235,43 @@ def test_firings_are_gone_without_the_garbage_collector(dispatcher: EventDispatc
         assert event() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_events_that_lead_to_each_other_for_ever_are_not_kept(waits: bool) -> None:
+    clock = Clock()
+    dispatcher = EventDispatcher((), clock=clock)
+    _ = dispatcher.start()
+
+    class Event:
+        pass
+
+    events: weakref.WeakSet[Event] = weakref.WeakSet()
+    count = 0
+
+    def fire() -> None:
+        nonlocal count
+        event = Event()
+        events.add(event)
+        count += 1
+        _ = dispatcher.fire_event(event)
+
+    async def left_behind() -> None:
+        await deferLater(clock, 1)
+        fire()
+
+    async def handler(event: Event) -> None:
+        _ = Deferred.fromCoroutine(left_behind())
+        if waits:
+            await deferLater(clock, 3)
+
+    _ = dispatcher.add_event_handler(handler, "during")
+    fire()
+    for _ in range(200):
+        clock.advance(1)
+    gc.collect()
+    assert count > 100
+    assert len(events) < 10
 
 
 def test_the_measure_sees_a_leak(dispatcher: EventDispatcher) -> None:

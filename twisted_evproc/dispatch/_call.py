@@ -65,8 +65,10 @@ class Call(Origin):
     def end(self) -> None:
         """It has returned, for good."""
         self.over = True
+        if self.parent is not None:
+            super().end()
         if self._beginning is not None:
-            self._beginning.over = True
+            self._beginning.end()
         self.callee.running.discard(self)
         if self.timer is not None:
             self.timer.cancel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from inspect import isgeneratorfunction
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,8 @@ def is_inline_callbacks(handler: Any) -> bool:
 
     Its generator takes its context along when it is called: what is to be found there has to be there before.
     """
+    while isinstance(handler, partial):
+        handler = handler.func
     return isgeneratorfunction(getattr(handler, "__wrapped__", None))
 
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._options import seconds, whole_number
+from .._options import flag, seconds, whole_number
 from ..errors import (
     ConfigurationError,
     DispatcherOverloaded,
@@ -92,7 +92,7 @@ class EventDispatcher(Runner):
         self.phases = check_phases(several(phases, "phases"))
         self._phase_index = {phase: index for index, phase in enumerate(self.phases)}
         self._serialize_by = serialize_by
-        if serialize_by is not None and serialize_by not in self._keywords:
+        if serialize_by is not None and serialize_by not in tuple(self._keywords):
             raise KeywordNotAllowed([serialize_by], self._keywords, f"{self!r} (serialize_by)")
         limit = whole_number(max_concurrent_firings, "max_concurrent_firings", 1)
         max_waiting = whole_number(max_waiting_firings, "max_waiting_firings", 0)
@@ -135,7 +135,7 @@ class EventDispatcher(Runner):
         if self.running:
             self.running = self.drain.open = False
             self.forget_plans()
-        return self.drain.wait(limit)
+        return self.drain.wait(limit, inside=self.depth > 0)
 
     # -- handlers
 
@@ -155,15 +155,12 @@ class EventDispatcher(Runner):
     ) -> Deferred[HandlerID]:
         """See :meth:`IEventDispatcher.add_event_handler`."""
         self._check_details(match_spec)
-        phase_index = self._phase_index.get(phase) if type(phase) is str else None
-        if phase_index is None:
-            raise UnknownPhase(phase, self.phases, repr(self))
         registration = Registration(
             listen_fn,
             phase,
-            phase_index,
+            self._index_of_phase(phase),
             match_spec,
-            use_weakref=use_weakref,
+            use_weakref=flag(use_weakref, "use_weakref"),
             name=handler_name,
             where=where,
             requires=requires,
@@ -187,7 +184,10 @@ class EventDispatcher(Runner):
 
         :param phase: the name of its phase.
         :param options: whatever else :meth:`add_event_handler` takes, match-spec included.
+        :raises twisted_evproc.errors.UnknownPhase: for no phase of the dispatcher's: at once, as in ``@dispatcher.handler``
+            without parentheses, which would register nothing.
         """
+        self._index_of_phase(phase)
 
         def register(function: F) -> F:
             self.add_event_handler(function, phase, **options)  # type: ignore[unused-awaitable]  # the ID is not wanted
@@ -285,10 +285,12 @@ class EventDispatcher(Runner):
         :raises twisted_evproc.errors.KeywordInUse: while a handler, or ``serialize_by``, uses one; nothing is changed then.
         :raises twisted_evproc.errors.KeywordNotAllowed: for one that is not allowed anyway.
         """
+        names = check_keywords(names)
         self._check_details(names)
         self._purge()
+        staged = () if self._staged is None else self._staged.added.values()
         for name in names:
-            users = [one.name for one in self._registry if name in one.spec.wanted]
+            users = [one.name for one in (*self._registry, *staged) if name in one.spec.wanted]
             if users or name == self._serialize_by:
                 raise KeywordInUse(name, users or ["serialize_by"])
         self._keywords -= frozenset(names)
@@ -439,7 +441,14 @@ class EventDispatcher(Runner):
     @property
     def is_listened_to(self) -> bool:
         """Whether a handler, an observer or a listener for unhandled events is there."""
+        self._purge()
         return bool(self._registry or self._unhandled or self.report.observers)
+
+    def _index_of_phase(self, phase: Any) -> int:
+        index = self._phase_index.get(phase) if type(phase) is str else None
+        if index is None:
+            raise UnknownPhase(phase, self.phases, repr(self))
+        return index
 
     # -- plans
 
@@ -500,11 +509,16 @@ class EventDispatcher(Runner):
             self.report.not_running(event)
             return succeed(outcome_of(event, details, (), None))
         rejected = None
-        if plan.conditional:
-            plan, rejected = plan.narrow(event)
-        if not plan.callees and self._unhandled:
-            self._tell_unhandled(event, details)
-            return succeed(outcome_of(event, details, (), None))
+        if plan.conditional or not plan.callees:
+            # What filters and listeners fire is inside this, as what handlers fire is.
+            self.depth += 1
+            try:
+                plan, rejected = plan.narrow(event)
+                if not plan.callees and self._unhandled:
+                    self._tell_unhandled(event, details)
+                    return succeed(outcome_of(event, details, (), None))
+            finally:
+                self.depth -= 1
         firing = Firing(self, plan, event, details, rejected)
         self.drain.add(firing)
         if self._admission is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -45,7 +46,6 @@ class Firing:
 
     :ivar argument: what the callees are called with.
     :ivar event: the event, as outcomes and observers see it.
-    :ivar details: the keyword arguments it was fired with.
     :ivar parent: the handler's turn in which it was fired, if any.
     :ivar deferred: what ``fire_event`` returned, once it has.
     """
@@ -55,6 +55,7 @@ class Firing:
         "_advancing",
         "_calls",
         "_context",
+        "_details",
         "_ending",
         "_left",
         "_phase",
@@ -65,7 +66,6 @@ class Firing:
         "argument",
         "begun",
         "deferred",
-        "details",
         "event",
         "host",
         "key",
@@ -91,7 +91,7 @@ class Firing:
         self.plan = plan
         self.argument = event
         self.event = host.event_of(event)
-        self.details = details
+        self._details = details
         self.parent = enclosing()
         self.deferred: Deferred[Outcome] | None = None
         self.begun = False
@@ -163,6 +163,16 @@ class Firing:
             _ = self._context.run(self.begin)
         except BaseException:
             self.deferred.errback(Failure())
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """The keyword arguments it was fired with, read-only."""
+        return MappingProxyType(self._details)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether a call is under way of which it cannot be told what its handler does."""
+        return any(not call.known for call in self._calls)
 
     def ancestors(self) -> Iterator[Firing]:
         """The firings out of which this one was fired, innermost first."""
@@ -332,7 +342,7 @@ class Firing:
     def _time_out(self, call: Call) -> None:
         call.timer = None
         call.timed_out = True
-        call.deferred.cancel()
+        self._cancel_call(call)
         if not call.over:
             call.abandoned = True
             self.host.report.handler_abandoned(call.callee, self.event)
@@ -353,12 +363,15 @@ class Firing:
             self.host.report.handler_failed(call.callee, self.event, result)
 
     def _record(self, call: Call, result: Any, *, called: bool = True) -> None:
-        call.end()
-        if isinstance(result, Failure):
-            result = self._failed(call, result, called)
-        elif result is REMOVED:
-            result = _REMOVED
-        self._keep(call.position, result)
+        try:
+            if isinstance(result, Failure):
+                result = self._failed(call, result, called)
+            elif result is REMOVED:
+                result = _REMOVED
+            self._keep(call.position, result)
+        finally:
+            # Last: whoever waits for its end may let the firing go on.
+            call.end()
 
     def _keep(self, position: int, value: Any) -> None:
         self.values[position] = value
@@ -367,14 +380,14 @@ class Firing:
 
     def _failed(self, call: Call, failure: Failure, called: bool) -> Failed | Stopped:
         callee = call.callee
-        error: BaseException = failure.value  # type: ignore[assignment]  # None only for failures without an exception
+        error = _error_of(failure)
         if isinstance(error, StopProcessing):
             self._ending = self._ending or f"handler {callee.name!r} stopped the firing"
             return Stopped(error.retval, error.has_retval)
         if not isinstance(error, Exception):
             raise error
         action = self.host.policy.action_for(error)
-        if action in (Action.LOG, Action.ABORT):
+        if action not in _UNLOGGED or self.over:
             self.host.report.handler_failed(callee, self.event, failure)
         if action in (Action.ABORT, Action.RAISE):
             phase = f" in phase {callee.phase!r}" if callee.phase else ""
@@ -399,7 +412,7 @@ class Firing:
     def outcome(self) -> Outcome:
         """What came of it."""
         callees = tuple(map(self.plan.callees.__getitem__, self.values))
-        return outcome_of(self.event, self.details, callees, tuple(self.values.values()))
+        return outcome_of(self.event, self._details, callees, tuple(self.values.values()))
 
     def _result(self) -> Deferred[Outcome]:
         return fail(self._raise()) if self._raised else succeed(self.outcome())
@@ -417,19 +430,38 @@ class Firing:
         self._drop("the firing was cancelled")
 
     def _drop(self, reason: str) -> None:
+        if self.over:
+            return  # cancelled once more, by what it has cancelled itself
         self.over = True
         self._ending = reason
+        # There will be no outcome for those failures that only an outcome would have told.
+        for position, value in self.values.items():
+            if type(value) is Failed and self.host.policy.action_for(_error_of(value.failure)) in _UNLOGGED:
+                self.host.report.handler_failed(self.plan.callees[position], self.event, value.failure)
         if self.host.report.observers and self.begun:
             self.host.report.notify("firing_ended", self, None)
         for call in tuple(self._calls):
             if not call.over:
-                call.deferred.cancel()
+                self._cancel_call(call)
         self._leave()
+
+    def _cancel_call(self, call: Call) -> None:
+        try:
+            call.deferred.cancel()
+        except Exception:
+            # Out of the handler's own canceller.
+            self.host.report.handler_failed(call.callee, self.event, Failure())
 
     def _leave(self) -> None:
         if not self._calls and not self._left:
             self._left = True
             self.host.firing_left(self)
+            # What a handler has left behind may hold us: we are not to hold what was before.
+            self._context = self.parent = None
+
+
+def _error_of(failure: Failure) -> BaseException:
+    return failure.value  # type: ignore[return-value]  # None only for failures without an exception
 
 
 class _Pending:
@@ -438,4 +470,6 @@ class _Pending:
 
 
 PENDING = _Pending()
+#: Of failures that are told by the outcome, or by the Deferred, alone.
+_UNLOGGED = frozenset({Action.COLLECT, Action.RAISE})
 _REMOVED = Skipped("it was removed", fulfils=True)

@@ -38,14 +38,22 @@ class Origin:
         """The handler has to wait, as this call."""
         self._call = call
 
+    def end(self) -> None:
+        """The handler is done."""
+        self.over = True
+        # What it has left behind, and what that fires, and so for ever, is not to keep all that was before.
+        self.parent = _innermost_under_way(self.parent)
+
 
 current: ContextVar[Origin | None] = ContextVar("twisted_evproc_origin", default=None)
 
 
 def enclosing() -> Origin | None:
     """The origin we are in: the innermost that is not over."""
-    origin = current.get()
-    # Skipping what is over keeps the chain short for handlers that leave something behind which fires, and so for ever.
+    return _innermost_under_way(current.get())
+
+
+def _innermost_under_way(origin: Origin | None) -> Origin | None:
     while origin is not None and origin.over:
         origin = origin.parent
     return origin

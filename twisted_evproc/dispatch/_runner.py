@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from .._options import checked_clock
 from .._reactor import default_clock
 from ..errors import FiringTooDeep
 from ._callee import Callee
@@ -46,7 +47,7 @@ class Runner:
         :param clock: for time-outs; ``None`` takes the global reactor when the first time-out needs it.
         """
         self.policy = policy
-        self._clock = clock
+        self._clock: IReactorTime | None = checked_clock(clock, "clock")
         self.depth = 0
         self.report = Report(self)
         self.drain = Drain(self.report, self.call_later)
@@ -98,7 +99,7 @@ class Runner:
                     returned = settle(returned, context)
                     if type(returned) not in PLAIN_TYPES and unsettled(returned):
                         break
-                    origin.over = True
+                    origin.end()
                     origin = None
                 elif kind not in PLAIN_TYPES:
                     returned = settle(returned)
