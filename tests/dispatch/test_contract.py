@@ -34,9 +34,11 @@ from twisted_evproc.errors import (
     KeywordReserved,
     RequirementCycle,
     UnknownHandler,
+    UnknownPhase,
     WaitTimeout,
 )
-from twisted_evproc.testing import DispatcherContract, FailurePolicyContract, result_now
+from twisted_evproc.matching import satisfies
+from twisted_evproc.testing import DispatcherContract, FailurePolicyContract, failure_now, result_now
 from twisted_evproc.testing._contract import _scene
 from twisted_evproc.testing._contract._scene import KEYWORDS, dropped_in, failures_in, fired, refused
 
@@ -274,6 +276,30 @@ class TestFiringTooDeep:
         assert [failure.type for failure in failures] == [FiringTooDeep]
         assert isinstance(failures[0].value, RecursionError)
         assert 10 < len(depths) < 200
+
+    def test_a_circle_through_a_listener_to_unhandled_events(self, scene: Scene, logged: Sequence[LogEvent]) -> None:
+        heard: list[int] = []
+
+        @scene.dispatcher.on_unhandled
+        def again(event: int, details: Mapping[str, Any]) -> Any:
+            heard.append(event)
+            return scene.fire(event + 1)
+
+        result_now(scene.fire(0))
+        assert 10 < len(heard) < 100
+        assert failures_in(logged) == [FiringTooDeep]
+
+    def test_a_circle_through_a_filter(self, scene: Scene) -> None:
+        asked: list[int] = []
+
+        def passes(event: int) -> bool:
+            asked.append(event)
+            _ = scene.fire(event + 1).addErrback(lambda failure: failure.trap(FiringTooDeep))
+            return False
+
+        scene.plain("never", where=passes)
+        result_now(scene.fire(0))
+        assert 10 < len(asked) < 100
 
     def test_it_can_be_used_as_before_afterwards(self, scene: Scene) -> None:
         handler_id = scene.add(scene.fire)
@@ -703,6 +729,55 @@ class TestExplain:
         scene.dispatcher.explain("event")
         assert scene.heard() == ["once"]
 
+    def test_a_matcher_that_fails_is_told(self, scene: Scene) -> None:
+        def broken(user: Any) -> bool:
+            raise ValueError("broken")
+
+        scene.plain("asked", user=satisfies(broken))
+        scene.plain("other")
+        verdicts = {verdict.name: verdict.reason for verdict in scene.dispatcher.explain(user="ada").verdicts}
+        assert verdicts == {"asked": "a matcher of it fails with ValueError('broken')", "other": ""}
+
+
+class TestKeys:
+    def test_values_that_cannot_be_compared_are_different_keys(self) -> None:
+        class Strange:
+            def __hash__(self) -> int:
+                raise ValueError("no hash")
+
+            def __eq__(self, other: object) -> bool:
+                raise ValueError("no answer")
+
+        scene = Scene(serialize_by="user")
+        scene.slow("slow")
+        first, second = scene.fire("one", user=Strange()), scene.fire("two", user=Strange())
+        assert len(scene.calls) == 2
+        first.cancel()
+        second.cancel()
+        failure_now(first, CancelledError)
+        failure_now(second, CancelledError)
+
+
+class TestBadOptions:
+    @pytest.mark.parametrize(
+        ("make", "error", "words"),
+        [
+            (lambda: EventDispatcher(["a"], serialize_by=[]), KeywordNotAllowed, "serialize_by"),  # type: ignore[arg-type]
+            (lambda: EventDispatcher(["a"], clock=5), ConfigurationError, "clock=5 keeps no time"),  # type: ignore[arg-type]
+            (lambda: EventDispatcher(["a"]).disallow_match_spec_keywords(["a"]), ConfigurationError, r"\['a'\]"),  # type: ignore[arg-type]
+            (
+                lambda: EventDispatcher().add_event_handler(print, "during", use_weakref="no"),  # type: ignore[arg-type]
+                ConfigurationError,
+                "use_weakref='no' has to be True or False",
+            ),
+            (lambda: EventDispatcher().handler("nope"), UnknownPhase, "nope"),
+            (lambda: EventDispatcher().handler(print), UnknownPhase, "print"),  # type: ignore[arg-type]
+        ],
+    )
+    def test_it_is_refused_at_once(self, make: Any, error: type[Exception], words: str) -> None:
+        with pytest.raises(error, match=words):
+            make()
+
 
 class TestUnhandled:
     def test_listeners_hear_events_nobody_wanted(self, scene: Scene) -> None:
@@ -845,6 +920,16 @@ class TestObservers:
         assert observer.heard == []
         refused(lambda: scene.dispatcher.remove_observer(observer), LookupError)
 
+    def test_one_that_is_equal_is_another(self, scene: Scene) -> None:
+        class Equal(Observer):
+            def __eq__(self, other: object) -> bool:
+                return isinstance(other, Equal)
+
+            __hash__ = Observer.__hash__
+
+        scene.dispatcher.add_observer(Equal())
+        refused(lambda: scene.dispatcher.remove_observer(Equal()), LookupError)
+
     def test_something_else_is_refused(self, scene: Scene) -> None:
         refused(lambda: scene.dispatcher.add_observer(object()), ConfigurationError, "firing_started")
 
@@ -915,6 +1000,38 @@ class TestTransaction:
         assert fired(removal)
         del removal
         assert dropped_in(logged) == []
+
+    def test_a_keyword_of_a_handler_that_is_to_come_is_in_use(self, scene: Scene) -> None:
+        with scene.dispatcher.transaction():
+            scene.plain("new", role="admin")
+            refused(lambda: scene.dispatcher.disallow_match_spec_keywords("role"), KeywordInUse, "new")
+        assert scene.heard(role="admin") == ["new"]
+
+    def test_a_function_that_goes_before_its_end_is_not_there(self, scene: Scene) -> None:
+        def short_lived(event: Any) -> None:
+            return None
+
+        with scene.dispatcher.transaction():
+            _ = scene.dispatcher.add_event_handler(short_lived, "during", use_weakref=True)
+            del short_lived
+            gc.collect()
+        assert scene.dispatcher.handlers() == ()
+        assert not scene.dispatcher.is_listened_to
+
+    def test_what_waits_for_an_event_is_given_up_in_one_that_is_rolled_back(
+        self, scene: Scene, logged: Sequence[LogEvent]
+    ) -> None:
+        waiting = scene.dispatcher.wait_for_event(user="ada")
+        with pytest.raises(RuntimeError), scene.dispatcher.transaction():  # noqa: PT012  the block is the subject
+            waiting.cancel()
+            within = scene.dispatcher.wait_for_event(timeout=5, user="ada")
+            raise RuntimeError
+        result_now(scene.fire("event", user="ada"))
+        scene.clock.advance(5)
+        failure_now(waiting, CancelledError)
+        failure_now(within, WaitTimeout)
+        gc.collect()
+        assert failures_in(logged) == []
 
     def test_one_inside_another_joins_it(self, scene: Scene) -> None:
         with scene.dispatcher.transaction():

@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
+from ..matching import is_hashable, same
 from ._firing import Firing
 from ._outcome import Outcome
 
@@ -219,13 +220,10 @@ class _Key:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        try:
-            self._hash = hash(value)
-        except TypeError:
-            self._hash = hash(type(value))
+        self._hash = hash(value) if is_hashable(value) else hash(type(value))
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and (self.value is other.value or bool(self.value == other.value))
+        return isinstance(other, _Key) and same(self.value, other.value)

@@ -73,9 +73,9 @@ def explain(registry: Registry, event: Any, details: Mapping[str, Any]) -> Expla
     """
     reasons: dict[Registration, str] = {}
     for registration in registry:
-        keyword = registration.spec.mismatch(details)
-        if keyword is not None:
-            reasons[registration] = _mismatch(registration, keyword, details)
+        reason = _details(registration, details)
+        if reason:
+            reasons[registration] = reason
         elif not registration.alive():
             reasons[registration] = "its function is no more"
         elif event is not None and registration.where is not None:
@@ -99,7 +99,13 @@ def verdict_on(callee: Callee, position: int | None, reason: str, phase: str | N
     return Verdict(callee.id, callee.name, callee.qualified_name, phase, position is not None, position, reason)
 
 
-def _mismatch(registration: Registration, keyword: str, details: Mapping[str, Any]) -> str:
+def _details(registration: Registration, details: Mapping[str, Any]) -> str:
+    try:
+        keyword = registration.spec.mismatch(details)
+    except Exception as error:
+        return f"a matcher of it fails with {error!r}"
+    if keyword is None:
+        return ""
     value = detail(details, keyword)
     found = "is not there" if value is MISSING else f"is {value!r}"
     return f"wants {keyword}={registration.spec.wanted[keyword]!r}, {keyword} {found}"

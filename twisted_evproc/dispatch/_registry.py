@@ -79,6 +79,8 @@ class Registry:
         for registration in gone:
             self.discard(registration)
         for registration in added:
+            if not registration.alive():
+                continue  # its function has gone before a transaction could take it in
             self._by_id[registration.id] = registration
             registration.complete = self._index.add(registration, registration.spec.conditions)
             self.keywords.update(registration.spec.keywords)

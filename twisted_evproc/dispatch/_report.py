@@ -39,7 +39,7 @@ class Report:
 
     def remove_observer(self, observer: Any) -> None:
         """See :meth:`Runner.remove_observer`."""
-        if observer not in self.observers:
+        if not any(other is observer for other in self.observers):
             raise UnknownHandler(observer, repr(self._dispatcher))
         self.observers = tuple(other for other in self.observers if other is not observer)
 

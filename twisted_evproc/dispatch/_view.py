@@ -29,7 +29,7 @@ class HandlerView:
     :ivar calls_left: calls until it is removed, or ``None`` for no limit.
     :ivar timeout: seconds, or ``None``.
     :ivar use_weakref: whether it goes with its function.
-    :ivar running: number of calls that have not finished.
+    :ivar running: number of calls that wait for something; calls of a handler that never had to wait are not counted.
     """
 
     handler_id: HandlerID

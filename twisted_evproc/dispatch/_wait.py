@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from ..errors import WaitTimeout
+from ..errors import UnknownHandler, WaitTimeout
 
 if TYPE_CHECKING:
     from ._callee import HandlerID
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def wait_for_event(
     register: Callable[[Callable[[Any], None]], HandlerID],
-    forget: Callable[[HandlerID], Any],
+    forget: Callable[[HandlerID], Deferred[None]],
     call_later: Callable[..., IDelayedCall],
     limit: float | None,
     what: str,
@@ -32,18 +32,24 @@ def wait_for_event(
     timer: IDelayedCall | None = None
 
     def heard(event: Any) -> None:
+        if deferred.called:
+            return  # cancelled within a transaction that was rolled back: the handler is there still
         if timer is not None:
             timer.cancel()
         deferred.callback(event)
 
     def too_late(seconds: float) -> None:
-        forget(handler_id)
+        remove()
         deferred.errback(WaitTimeout(seconds, what))
 
     def cancelled(_: object) -> None:
         if timer is not None and timer.active():
             timer.cancel()
-        forget(handler_id)
+        remove()
+
+    def remove() -> None:
+        # It is not there where a transaction that registered it was rolled back.
+        _ = forget(handler_id).addErrback(lambda failure: failure.trap(UnknownHandler, CancelledError))
 
     deferred: Deferred[Any] = Deferred(cancelled)
     handler_id = register(heard)

@@ -14,6 +14,7 @@ from ._index import EqualityIndex
 from ._matchers import ANY, Matcher, between, glob, none_of, one_of, present, regex, satisfies
 from ._paths import MISSING, follow, look_up, parse_path, path_notation
 from ._spec import MatchSpec, detail
+from ._values import is_hashable, same
 
 __all__ = [
     "ANY",
@@ -44,6 +45,7 @@ __all__ = [
     "detail",
     "follow",
     "glob",
+    "is_hashable",
     "look_up",
     "none_of",
     "one_of",
@@ -51,5 +53,6 @@ __all__ = [
     "path_notation",
     "present",
     "regex",
+    "same",
     "satisfies",
 ]
