@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,52 @@ class TestInjection:
         assert made == ["connection", "counter", "session", "counter", "session"]
         result_now(processor.invoke({}))
         assert made.count("connection") == 2
+
+    def test_a_coroutine_of_another_make_is_waited_for(self, processor: EventProcessor) -> None:
+        class Compiled(Coroutine[Any, Any, str]):
+            def __init__(self, name: str) -> None:
+                self._inner = self._run(name)
+
+            async def _run(self, name: str) -> str:
+                return name + (await succeed("!"))
+
+            def send(self, value: Any) -> Any:
+                return self._inner.send(value)
+
+            def throw(self, *error: Any) -> Any:
+                return self._inner.throw(*error)
+
+            def close(self) -> None:
+                self._inner.close()
+
+            def __await__(self) -> Any:
+                return self._inner.__await__()
+
+        @processor.dependency_factory
+        def product(name: str) -> Compiled:
+            return Compiled(name)
+
+        @processor.processor({}, lambda event: Compiled("event"), product="product")
+        def handler(event: Any, made: str, value: str = Depends(lambda: Compiled("dependency"))) -> Any:
+            return event, made, value
+
+        assert result_now(processor.invoke({})) == ("event!", "product!", "dependency!")
+
+    def test_what_an_asynchronous_dependency_sets_in_the_context_is_there_in_the_handler_alone(
+        self, processor: EventProcessor
+    ) -> None:
+        tenant = ContextVar("tenant", default="none")
+
+        async def enter() -> None:
+            await succeed(None)
+            tenant.set("ann")
+
+        @processor.processor({})
+        async def handler(event: Any, entered: None = Depends(enter)) -> str:
+            return tenant.get()
+
+        assert result_now(processor.invoke({})) == "ann"
+        assert tenant.get() == "none"
 
     def test_two_invocations_that_wait_for_the_same_deferred_both_see_its_value(self, processor: EventProcessor) -> None:
         connecting: Deferred[str] = Deferred()

@@ -116,7 +116,8 @@ async def eventually(value: Any) -> Any:
     """A value, waited for if need be; a Deferred may be somebody else's, who waits for it too."""
     if isinstance(value, Deferred):
         return await arrived(forwarded(peek(value)))
-    return await value if inspect.iscoroutine(value) else value
+    # In the context of whoever waits, not in its own as a handler: what a dependency sets there is for the handler to see.
+    return await value if isinstance(value, Coroutine) else value
 
 
 @attrs.frozen
