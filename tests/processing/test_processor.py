@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 from twisted_evproc import Event, Processor, StopProcessing, required_by, requires, want
 from twisted_evproc.errors import (
@@ -269,6 +270,19 @@ class TestAsynchronous:
             result_now(processor.process(Named("ev")))
         assert log == ["first:ev"]
 
+    @pytest.mark.parametrize("asynchronous", [False, True])
+    def test_a_failure_that_is_returned_fails_the_processing_too(self, processor: Processor, asynchronous: bool) -> None:
+        def failing(processor: Processor, event: Event) -> Failure:
+            return Failure(OSError("disk"))
+
+        async def failing_later(processor: Processor, event: Event) -> Failure:
+            await succeed(None)
+            return failing(processor, event)
+
+        processor.register(failing_later if asynchronous else failing)
+        with pytest.raises(OSError, match="disk"):
+            result_now(processor.process(Named("ev")))
+
     def test_cancelling_reaches_the_handler_that_runs(self, processor: Processor, log: Log) -> None:
         processor.register(lambda processor, event: Deferred(lambda _: log.append("cancelled")), name="waits")
         processor.register(log.handler("next"))
@@ -295,6 +309,33 @@ class TestChains:
         processor.register(log.handler("rest", None, want("b2", "c", "a3")))
         result_now(processor.process(Named("a")))
         assert log == ["a:a", "more:a", "b1:b1", "rest:b2", "rest:a3", "rest:c"]
+
+    def test_a_generator_is_a_handler_in_its_turn(self, processor: Processor, log: Log) -> None:
+        @want("ev")
+        def first(processor: Processor, event: Event) -> Iterator[Event]:
+            log.append("first")
+            yield Named("chained")
+            log.append("first is over")
+
+        processor.register(log.handler("second", None, requires("first"), want("ev")))
+        processor.register(first)
+        processor.register(log.handler("rest", None, want("chained")))
+        result_now(processor.process(Named("ev")))
+        assert log == ["first", "first is over", "second:ev", "rest:chained"]
+
+    @pytest.mark.parametrize("eventual", [lambda events: events, succeed], ids=["at once", "later"])
+    def test_what_a_generator_raises_is_what_processing_fails_with(
+        self, processor: Processor, log: Log, eventual: Callable[[Any], Any]
+    ) -> None:
+        def broken() -> Iterator[Event]:
+            yield Named("chained")
+            raise TypeError("no such thing")
+
+        processor.register(lambda processor, event: eventual(broken()), name="broken")
+        processor.register(log.handler("last"))
+        with pytest.raises(TypeError, match="no such thing"):
+            result_now(processor.process(Named("ev")))
+        assert log == []
 
     def test_they_are_bounded(self, log: Log) -> None:
         processor = Processor(max_chained_events=3)
@@ -357,6 +398,21 @@ class TestStopProcessing:
     def test_with_a_value_it_is_given_at_once_and_the_rest_is_dropped(self, stopping: Any, log: Log, value: Any) -> None:
         assert result_now(stopping(value).process(Named("ev"))) == value
         assert log == ["first:ev"]
+
+    @pytest.mark.parametrize("value", [(), (7,)])
+    def test_a_generator_may_stop_it_too_and_has_returned_nothing_then(
+        self, processor: Processor, log: Log, value: tuple[Any, ...]
+    ) -> None:
+        @want("ev")
+        def stop(processor: Processor, event: Event) -> Iterator[Event]:
+            yield Named("yielded")
+            raise StopProcessing(*value)
+
+        processor.register(log.handler("first", [Named("chained")], want("ev")))
+        processor.register(stop)
+        processor.register(log.handler("last"))
+        assert result_now(processor.process(Named("ev"))) == (7 if value else None)
+        assert log == (["first:ev"] if value else ["first:ev", "last:chained"])
 
 
 class TestEvent:

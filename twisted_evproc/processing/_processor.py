@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,6 +39,7 @@ from ..errors import (
 )
 from ..matching import EqualityIndex
 from ._event import Event
+from ._injection import eventually
 from ._want import Decorator, declaration_of
 
 if TYPE_CHECKING:
@@ -58,9 +59,21 @@ class Handler(Callee):
 
     def __init__(self, processor: Processor, function: Callable[..., Any], name: Any) -> None:
         self.declaration = declaration_of(function)
+        known_as = handler_name(function, name)
+
+        def call(event: Event) -> Any:
+            returned = function(processor, event)
+            if returned is None:
+                return None
+            if isinstance(returned, Deferred):
+                returned = peek(returned)
+            if isinstance(returned, Deferred | Coroutine):
+                return _events_later(returned, known_as)
+            return _events(returned, known_as)
+
         super().__init__(
-            lambda event: function(processor, event),
-            name=handler_name(function, name),
+            call,
+            name=known_as,
             qualified_name=qualified_name_of(function),
             requires=self.declaration.requires,
             required_by=self.declaration.required_by,
@@ -97,8 +110,8 @@ class Processor(Runner):
         """
         Register a handler.
 
-        :param function: called with the processor and the event; may return an iterable of events, or a Deferred of one, or be
-            ``async def``.
+        :param function: called with the processor and the event; may return an iterable of events, or a Deferred of one, be
+            ``async def``, or a generator of events, which runs to its end before the next handler is called.
         :param name: what ``requires`` of others call it; ``None`` takes the function's own.
         :return: the function, so that this can be a decorator.
         :raises twisted_evproc.errors.ProcessorReregisterException: for a name that is taken.
@@ -171,7 +184,7 @@ class Processor(Runner):
 
     def fire(self, event: Event) -> Deferred[Outcome]:
         """
-        Call the handlers of one event; what they return is in the outcome.
+        Call the handlers of one event; the lists of events that they return are in the outcome.
         """
         return self.run(self._plan(event), event, {})
 
@@ -248,12 +261,9 @@ class _Chain:
 
     def _take(self, outcome: Outcome) -> bool:
         """Queue what the handlers of an event have returned; whether that is the end of all."""
-        if any(value is not None for value in outcome.values):
-            # One that raised StopProcessing is the last of these, and has returned nothing.
-            called = [result.name for result in outcome.results if not result.skipped]
-            for handler, value in zip(called, outcome.values, strict=False):
-                if value is not None:
-                    self._queue.extend(_events(value, handler))
+        for events in outcome.values:
+            if events is not None:
+                self._queue.extend(events)
         return outcome.has_value
 
     def _heard(self, found: Any) -> None:
@@ -278,14 +288,21 @@ class _Chain:
 _WAITING: Any = object()
 
 
-def _events(returned: Any, handler: str) -> list[Event]:
+def _events(returned: Any, handler: str) -> list[Event] | Failure | None:
+    if returned is None or isinstance(returned, Failure):
+        return returned
+    # All of them at once: the body of a generator is the handler's, and runs in its turn.
     try:
-        events = list(returned)
+        events = iter(returned)
     except TypeError:
         raise EventException(
             f"handler {handler!r} returned {returned!r}: a handler returns None or an iterable of events; return [event] for one"
         ) from None
     return [_checked(event, f"handler {handler!r} returned an iterable of") for event in events]
+
+
+async def _events_later(returned: Any, handler: str) -> list[Event] | Failure | None:
+    return _events(await eventually(returned), handler)
 
 
 def _checked(event: Any, taker: str) -> Event:
