@@ -27,6 +27,7 @@ from twisted_evproc import (
     Event,
     EventProcessor,
     HandlerResult,
+    StopProcessing,
 )
 from twisted_evproc.errors import (
     ConfigurationError,
@@ -396,6 +397,17 @@ class TestFailures:
         processor.processor({"fine": False})(lambda event: 1 / 0)
         assert result_now(processor.invoke({"fine": True})).value == "value"
         assert result_now(processor.invoke({"fine": False})).failure.check(ZeroDivisionError)
+
+    @pytest.mark.parametrize("on_failure", [RAISE, LOG])
+    @pytest.mark.parametrize("arguments", [(), (None,), (0,), (42,)])
+    def test_the_value_of_stop_processing_is_the_processors(self, on_failure: Any, arguments: tuple[Any, ...]) -> None:
+        processor = EventProcessor(on_failure=on_failure)
+
+        @processor.processor({})
+        def handler(event: Any) -> None:
+            raise StopProcessing(*arguments)
+
+        assert result_now(processor.invoke({})) == (arguments[0] if arguments else None)
 
     def test_cancelling_reaches_the_processor(self, processor: EventProcessor) -> None:
         seen: list[str] = []

@@ -288,7 +288,7 @@ class EventProcessor(Runner):
         if self._collects:
             return next(iter(outcome.results), None)
         values = outcome.values
-        return values[0] if values else None
+        return values[0] if values else outcome.value
 
     def fire(self, event: Mapping[str, Any]) -> Deferred[Outcome]:
         """As :meth:`invoke`, but gives the outcome."""
