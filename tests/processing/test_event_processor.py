@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
+import weakref
 from collections.abc import Coroutine, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +330,104 @@ class TestInjection:
         connecting.callback("link")
         assert [result_now(invocation) for invocation in invocations] == ["link"] * 4
         assert result_now(connecting) == "link"
+
+    def test_of_two_equal_functions_each_is_called_where_it_was_given(self, processor: EventProcessor) -> None:
+        @dataclass(frozen=True)
+        class Equal:
+            name: str = field(compare=False)
+
+            def __call__(self, event: Any) -> str:
+                return self.name
+
+        one, other = Equal("one"), Equal("other")
+        processor.processor({"k": "pre"}, one)(lambda event, unused=0: event)
+        processor.processor({"k": "other pre"}, other)(lambda event, unused=0: event)
+        processor.processor({"k": "resolver"} & Dyn(one, "found"))(lambda event, found: found)
+        processor.processor({"k": "other resolver"} & Dyn(other, "found"))(lambda event, found: found)
+
+        @processor.processor({"k": "needed"})
+        def handler(event: Any, first: str = Depends(one), second: str = Depends(other)) -> Any:
+            return first, second
+
+        asked = ["pre", "other pre", "resolver", "other resolver", "needed"]
+        given = [result_now(processor.invoke({"k": name})) for name in asked]
+        assert given == ["one", "other", "one", "other", ("one", "other")]
+
+    def test_functions_need_not_be_hashable(self, processor: EventProcessor) -> None:
+        class Unhashable:
+            __hash__ = None  # type: ignore[assignment]  # the test
+
+            def __call__(self, event: Any) -> str:
+                return "value"
+
+        @processor.processor({"a": 1}, Unhashable())
+        def handler(event: Any, needed: str = Depends(Unhashable())) -> Any:
+            return event, needed
+
+        assert result_now(processor.invoke({"a": 1})) == ("value", "value")
+
+    def test_a_method_is_one_dependency_however_often_it_is_named(self, processor: EventProcessor) -> None:
+        class Store:
+            made = 0
+
+            def connect(self) -> int:
+                self.made += 1
+                return self.made
+
+        store = Store()
+
+        @processor.processor({})
+        def handler(event: Any, first: int = Depends(store.connect), second: int = Depends(store.connect)) -> Any:
+            return first, second
+
+        assert result_now(processor.invoke({})) == (1, 1)
+
+    def test_what_is_injected_goes_with_the_processor_it_was_registered_with(self) -> None:
+        class Kept:
+            def __call__(self, event: Any) -> Any:
+                return event
+
+        def register() -> list[weakref.ref[Kept]]:
+            made = [Kept() for _ in range(4)]
+            processor = EventProcessor()
+            processor.dependency_factory(made[3])
+
+            @processor.processor({"a": 1} & Dyn(made[0]), made[1], Kept="x")
+            def handler(event: Any, product: Any, value: str = Depends(made[2])) -> None: ...
+
+            result_now(processor.invoke({"a": 1}))
+            return [weakref.ref(one) for one in made]
+
+        references = register()
+        gc.collect()
+        assert [reference() for reference in references] == [None] * 4
+
+    @pytest.mark.parametrize("place", ["function", "pre_processor", "resolver", "dependency", "dependency of a dependency"])
+    def test_what_cannot_be_looked_into_is_refused_at_decoration(self, processor: EventProcessor, place: str) -> None:
+        class Closed:
+            __signature__ = "none"
+
+            def __call__(self) -> int:
+                return 1
+
+        closed = Closed()
+
+        def needs(value: int = Depends(closed)) -> int:
+            return value
+
+        def closed_needed(event: Any, value: int = Depends(closed)) -> None: ...
+        def closed_needed_below(event: Any, value: int = Depends(needs)) -> None: ...
+
+        options: dict[str, Any] = {"pre_processor": closed} if place == "pre_processor" else {}
+        functions: dict[str, Any] = {
+            "function": closed,
+            "dependency": closed_needed,
+            "dependency of a dependency": closed_needed_below,
+        }
+        register = processor.processor(Dyn(closed) if place == "resolver" else {}, **options)
+        with pytest.raises(DecorationError, match="the parameters of .*Closed object .* cannot be found out"):
+            register(functions.get(place, lambda event: None))
+        assert processor.handlers() == ()
 
     def test_products_of_factories_come_behind_the_event_in_order(self, processor: EventProcessor) -> None:
         made: list[str] = []

@@ -33,8 +33,8 @@ from ..dispatch import (
 )
 from ..errors import ConfigurationError, DecorationError, InvocationError
 from ..matching import ContentFilter, EqualityIndex, as_filter, follow
-from ._choice import ALL_MATCHES, FIRST_MATCH, NO_MATCHES_STRICT, InvocationStrategy, is_dynamic, is_equality, matches
-from ._injection import Invocation, Signature, eventually, signature_of
+from ._choice import ALL_MATCHES, FIRST_MATCH, NO_MATCHES_STRICT, InvocationStrategy, is_equality, matches, resolvers_of
+from ._injection import Invocation, Signature, eventually, identity_of
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -64,7 +64,7 @@ class Rule:
     :ivar pre_processor: gives the event that the function sees.
     :ivar products: factory and name, for each product the function gets behind the event.
     :ivar callee: by which plans know it.
-    :ivar dynamic: whether its filter asks a resolver.
+    :ivar resolvers: what its filter asks, as :func:`~._choice.resolvers_of` finds it.
     """
 
     function: Callable[..., Any]
@@ -73,7 +73,7 @@ class Rule:
     pre_processor: Callable[..., Any]
     products: tuple[tuple[Callable[..., Any], str], ...]
     callee: Callee
-    dynamic: bool
+    resolvers: Mapping[int, Signature]
 
     @property
     def place(self) -> str:
@@ -93,29 +93,31 @@ def make_rule(
     products: tuple[tuple[Callable[..., Any], str], ...],
 ) -> Rule:
     """
-    :raises twisted_evproc.errors.DecorationError: when the function cannot take what it would be given.
+    :raises twisted_evproc.errors.DecorationError: when the function cannot take what it would be given, or it cannot be found out
+        what the parameters of something it needs ask for.
     """
     signature = Signature(function, len(products))
+    prepares = None if pre_processor is passthrough else Signature(pre_processor)
 
     def call_plainly(invocation: Invocation) -> Any:
         return function(invocation.event)
 
     async def call(invocation: Invocation) -> Any:
-        seen, _ = (invocation.seen, True) if pre_processor is passthrough else await signature_of(pre_processor).call(invocation)
+        seen = invocation.seen if prepares is None else (await prepares.call(invocation))[0]
         own = invocation.seeing(seen, invocation.chosen.get(callee, {}))
         made = [await _product(factory, name, invocation) for factory, name in products]
         return (await signature.call(own, made))[0]
 
-    plain = signature.takes_event_alone and pre_processor is passthrough
+    plain = signature.takes_event_alone and prepares is None
     callee = Callee(call_plainly if plain else call, name=handler_name(function), qualified_name=qualified_name_of(function))
-    return Rule(function, filter, rank, pre_processor, products, callee, is_dynamic(filter))
+    return Rule(function, filter, rank, pre_processor, products, callee, resolvers_of(filter))
 
 
 async def _product(factory: Callable[..., Any], name: str, invocation: Invocation) -> Any:
     async def make() -> tuple[Any, bool]:
         return await eventually(factory(name)), True
 
-    return (await invocation.cached((factory, name), make))[0]
+    return (await invocation.cached((identity_of(factory), name), make))[0]
 
 
 class EventProcessor(Runner):
@@ -261,7 +263,7 @@ class EventProcessor(Runner):
         self._factories.update(factories or {})
         for key, rule in rules.items():
             self._rules[key] = rule
-            self._dynamic = self._dynamic or rule.dynamic
+            self._dynamic = self._dynamic or bool(rule.resolvers)
             if self._index.add(rule, rule.filter.equalities()) and is_equality(rule.filter):
                 self._certain.add(rule)
         self._plans.clear()
@@ -299,7 +301,7 @@ class EventProcessor(Runner):
             candidates = self._index.candidates(partial(follow, event))
             if len(candidates) > 1:
                 candidates.sort(key=_best_first)
-            if self._dynamic and any(rule.dynamic for rule in candidates):
+            if self._dynamic and any(rule.resolvers for rule in candidates):
                 return Deferred.fromCoroutine(self._fire_when_chosen(candidates, invocation))
             return self._run(self._choose(candidates, invocation), invocation)
         except Exception:
@@ -314,7 +316,7 @@ class EventProcessor(Runner):
             except StopIteration as chosen:
                 return await self._run(chosen.value, invocation)
             names: dict[str, Any] = {}
-            answer = await matches(rule.filter, invocation, names)
+            answer = await matches(rule.filter, rule.resolvers, invocation, names)
             if names:
                 invocation.chosen = {**invocation.chosen, rule.callee: names}
 
@@ -391,7 +393,7 @@ class EventProcessor(Runner):
         conditional: list[str] = []
         best: Rule | None = None
         for rule in sorted(self._rules.values(), key=_best_first):
-            dynamic = rule.dynamic
+            dynamic = bool(rule.resolvers)
             obstacle = "" if dynamic else _obstacle(rule, event)
             if obstacle:
                 others.append((rule, obstacle))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from functools import cache
-from types import UnionType
+from types import MethodType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, overload
 
 import attrs
@@ -178,7 +177,7 @@ class Signature:
 
     def _source(self, parameter: inspect.Parameter, annotation: Any, first: bool) -> Any:
         if isinstance(parameter.default, Dependency):
-            return parameter.default
+            return _Needed(parameter.default)
         if _is_model(annotation):
             return _Model(annotation)
         if annotation in _EVENT_TYPES or get_origin(annotation) in _EVENT_TYPES:
@@ -216,8 +215,8 @@ class Signature:
     async def _value(self, source: Any, invocation: Invocation) -> tuple[Any, bool]:
         if source is _EVENT:
             return invocation.seen, True
-        if isinstance(source, Dependency):
-            return await resolve(source, invocation)
+        if isinstance(source, _Needed):
+            return await source.value(invocation)
         if isinstance(source, _Model):
             return self._checked(source.name, source.validate, invocation.seen), True
         return self._field(source, invocation), True
@@ -249,28 +248,32 @@ class Signature:
         return f"{qualified_name_of(self.function)} asks for {what}"
 
 
-async def resolve(dependency: Dependency, invocation: Invocation) -> tuple[Any, bool]:
+class _Needed:
+    """A parameter that is what a function gives."""
+
+    def __init__(self, dependency: Dependency) -> None:
+        self._signature = Signature(dependency.function)
+        self._cached = dependency.cached
+        self._identity = identity_of(dependency.function)
+
+    async def value(self, invocation: Invocation) -> tuple[Any, bool]:
+        """What it gives, and whether that may serve the whole invocation."""
+
+        async def make() -> tuple[Any, bool]:
+            value, lasting = await self._signature.call(invocation)
+            return value, lasting and self._cached
+
+        # Handlers of one invocation may see different events (pre-processors) and names: what is made of one is not for another.
+        return await invocation.cached((self._identity, self._cached, id(invocation.seen), id(invocation.names)), make)
+
+
+def identity_of(function: Callable[..., Any]) -> Any:
     """
-    The value of a dependency, and whether it may serve the whole invocation.
+    What tells a function from others, as long as it is there: it may be equal to another, and need not be hashable.
+
+    A method is made anew whenever it is asked for.
     """
-
-    async def make() -> tuple[Any, bool]:
-        value, lasting = await signature_of(dependency.function).call(invocation)
-        return value, lasting and dependency.cached
-
-    # Handlers of one invocation may see different events (pre-processors) and names: what is made of one is not for another.
-    return await invocation.cached((dependency, id(invocation.seen), id(invocation.names)), make)
-
-
-def signature_of(function: Callable[..., Any]) -> Signature:
-    """The signature of a function without products, kept."""
-    try:
-        return _signature_of(function)
-    except TypeError:
-        return Signature(function)
-
-
-_signature_of = cache(Signature)
+    return (id(function.__self__), id(function.__func__)) if isinstance(function, MethodType) else id(function)
 
 
 class _Kind:
