@@ -380,6 +380,49 @@ class TestPushing:
         result_now(starting)
         assert second.calls == ["start"]
 
+    @pytest.mark.parametrize("late", [False, True], ids=["with the pump", "added later"])
+    @pytest.mark.parametrize("fails", [False, True], ids=["cancelled", "failing"])
+    def test_removing_one_in_the_midst_of_its_start_cancels_that_and_nothing_else(
+        self, fails: bool, late: bool, clock: Clock, logged: Callable[[], list[str]]
+    ) -> None:
+        hanging: Deferred[None] = Deferred((lambda deferred: deferred.errback(OSError("cut off"))) if fails else None)
+        source, behind = Pushing(hanging), Pushing()
+        pump = EventPump(handler=Keep(), clock=clock)
+        starting = pump.start() if late else None
+        pump.add_event_generator(source)
+        pump.add_event_generator(behind)
+        starting = starting or pump.start()
+        result_now(pump.remove_event_generator(source))
+
+        result_now(starting)
+        assert (source.calls, behind.calls) == (["start"], ["start"])
+        assert pump.running and pump.generators == (behind,)
+        told = logged()
+        assert len(told) == fails and all("was removed while it started" in text for text in told)
+
+    def test_one_that_removes_itself_as_it_starts_is_stopped(self, clock: Clock) -> None:
+        pump = EventPump(handler=Keep(), clock=clock)
+        source: Pushing = Pushing(lambda: [pump.remove_event_generator(source)])
+        pump.add_event_generator(source)
+        result_now(pump.start())
+
+        assert source.calls == ["start", "stop"]
+        assert pump.running and pump.generators == ()
+
+    def test_stopping_in_the_midst_of_the_start_of_one_added_later_is_no_failure(
+        self, clock: Clock, logged: Callable[[], list[str]]
+    ) -> None:
+        source = Pushing(Deferred)
+        pump = EventPump(handler=Keep(), clock=clock)
+        result_now(pump.start())
+        pump.add_event_generator(source)
+        result_now(pump.stop())
+
+        assert pump.generators == (source,) and logged() == []
+        source.started = None
+        result_now(pump.start())
+        assert source.calls == ["start", "start"]
+
     def test_stopping_in_the_midst_of_a_start_cancels_it_and_starts_and_stops_no_other(self, clock: Clock) -> None:
         cancelled: list[str] = []
         before, hanging, behind = Pushing(), Pushing(Deferred(lambda _: cancelled.append("yes"))), Pushing()

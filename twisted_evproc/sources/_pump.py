@@ -141,7 +141,8 @@ class EventPump:
                 self._inlets.remove(inlet)
             _LOG.failure("{source} could not be started", failure, source=inlet.source)
 
-        _ = inlet.start(default_clock(self._clock)).addErrback(not_started)
+        starting = Deferred.fromCoroutine(self._start_source(inlet, self._life, default_clock(self._clock)))
+        _ = starting.addErrback(not_started)
 
     def remove_event_generator(self, generator: IEventGenerator | IEventSource) -> Deferred[None]:
         """
@@ -153,9 +154,12 @@ class EventPump:
         for inlet in self._inlets:
             if inlet.source is generator:
                 self._inlets.remove(inlet)
-                self._leaving.append(inlet)
-                return Deferred.fromCoroutine(self._leave(inlet))
+                return self._let_go(inlet)
         raise ConfigurationError(f"{generator} was not added to {self!r}")
+
+    def _let_go(self, inlet: Inlet) -> Deferred[None]:
+        self._leaving.append(inlet)
+        return Deferred.fromCoroutine(self._leave(inlet))
 
     async def _leave(self, inlet: Inlet) -> None:
         await inlet.stop()
@@ -241,15 +245,30 @@ class EventPump:
             if inlet not in self._inlets:
                 continue
             try:
-                await inlet.start(clock)
-            except Exception as error:
+                await self._start_source(inlet, life, clock)
+            except Exception:
                 if self._life is life:
                     await self.stop()
-                elif isinstance(error, CancelledError):
-                    return  # by a stop
                 raise
-            if self._life is not life:
-                await inlet.stop()  # it may have called for the stop itself, before it could be stopped
+
+    async def _start_source(self, inlet: Inlet, life: object, clock: IReactorTime) -> None:
+        """Fails with what keeps the source from starting, but not when that is a stop, or its removal."""
+        try:
+            await inlet.start(clock)
+        except CancelledError:
+            if self._life is life and inlet in self._inlets:
+                raise
+            return
+        except Exception:
+            if inlet in self._inlets:
+                raise
+            _LOG.failure("{source} was removed while it started, and failed", source=inlet.source)
+            return
+        # It may have called for that itself, before it could be stopped.
+        if inlet not in self._inlets:
+            _ = self._let_go(inlet)
+        elif self._life is not life:
+            await inlet.stop()
 
     def stop(self, timeout: float | None = None) -> Deferred[None]:
         """
