@@ -400,6 +400,19 @@ class TestCollection:
         with pytest.raises(ValueError, match="no child"):
             stack.removeService(three[1])
 
+    def test_a_child_taken_out_while_it_starts_does_not_stop_the_others(
+        self, calls: list[Any], make_utility: Make, logged: Any
+    ) -> None:
+        leaving = UtilityService(make_utility("leaving", calls))
+        stack = ServiceStack(Plain(calls, "first"), leaving, Plain(calls, "last"))
+        stack.startService()
+
+        stack.removeService(leaving)
+
+        assert sorted(calls) == ["start first", "start last", "start leaving", "stop leaving"]
+        assert stack.running and logged() == []
+        assert result(stack.when_started()) is None
+
     def test_what_is_no_service_is_refused(self) -> None:
         with pytest.raises(ConfigurationError, match="wrap a utility in a UtilityService"):
             ServiceStack(EventDispatcher())

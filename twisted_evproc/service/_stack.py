@@ -82,7 +82,7 @@ class ServiceStack(DrainedService, MultiService):
 
     def removeService(self, service: Any) -> Any:  # noqa: N802  a name of Twisted's
         """
-        Take a child out, and stop it where it was started.
+        Take a child out, and stop it where it was started.  Those behind it do without it, also where it was still starting.
 
         :return: what its ``stopService`` gives, or ``None``.
         :raises ValueError: for what is no child.
@@ -137,7 +137,12 @@ class ServiceStack(DrainedService, MultiService):
                     self._up.remove(service)
                     raise
                 if hasattr(service, "when_started"):
-                    await service.when_started()
+                    try:
+                        await service.when_started()
+                    except Exception:
+                        # Taken out, it is not our concern any more; that is what has cancelled its start.
+                        if service in self.services:
+                            raise
         finally:
             self._bringing_up = False
 
