@@ -11,11 +11,12 @@ import attrs
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from twisted_evproc import EventDispatcher
 from twisted_evproc.errors import ConfigurationError, PumpStopped
-from twisted_evproc.interfaces import IBackgroundUtility, IEventSink
+from twisted_evproc.interfaces import IBackgroundUtility, IEventSink, IEventSource
 from twisted_evproc.sources import (
     DROP_NEWEST,
     DROP_OLDEST,
@@ -71,6 +72,19 @@ class Source(EventGenerator):
     def stop(self) -> Any:
         self.order.append(f"stop {self.name}")
         return self.stopped() if callable(self.stopped) else self.stopped
+
+
+@implementer(IEventSource)
+class Opening:
+    """A source that pushes, and starts when the test says so."""
+
+    def __init__(self) -> None:
+        self.opened: Deferred[None] = Deferred()
+
+    def start(self, sink: object) -> Deferred[None]:
+        return self.opened
+
+    def stop(self) -> None: ...
 
 
 async def stubborn() -> None:
@@ -452,6 +466,49 @@ class TestAgain:
         result_now(pump.start())
 
         assert source.order == ["poll source"]
+
+    @pytest.mark.parametrize("error", [None, OSError("address in use")], ids=["works", "fails"])
+    def test_a_second_start_joins_the_one_under_way(self, clock: Clock, error: Exception | None) -> None:
+        source = Opening()
+        pump = EventPump(handler=Held(), clock=clock)
+        pump.add_event_generator(source)
+        starts = [pump.start(), pump.start(), pump.start()]
+        starts[1].addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+
+        assert_pending(starts[0])
+        assert_pending(starts[2])
+        if error is None:
+            source.opened.callback(None)
+        else:
+            source.opened.errback(error)
+        for start in (starts[0], starts[2]):
+            if error is None:
+                result_now(start)
+            else:
+                assert failure_now(start) is error
+
+    def test_a_second_start_while_it_stops_joins_the_first_too(self, clock: Clock) -> None:
+        held = Held()
+        pump = EventPump(handler=held, clock=clock)
+        result_now(pump.start())
+        put(pump, 1)
+        stopping, starts = pump.stop(), [pump.start(), pump.start()]
+
+        assert [start.called for start in starts] == [False, False]
+        held.finish()
+        for each in (stopping, *starts):
+            result_now(each)
+        assert pump.running
+
+    def test_a_stop_ends_a_start_that_was_joined(self, clock: Clock) -> None:
+        pump = EventPump(handler=Held(), clock=clock)
+        pump.add_event_generator(Opening())
+        starts = [pump.start(), pump.start()]
+        result_now(pump.stop())
+
+        for start in starts:
+            result_now(start)
+        assert not pump.running
 
     def test_after_a_stop_it_starts_anew_and_counts_on(self, clock: Clock) -> None:
         source = Source(lambda: [event(1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from ..interfaces import IEventGenerator, IEventHandler, IEventSource
+
+T = TypeVar("T")
 
 _LOG = Logger(namespace="twisted_evproc.sources")
 
@@ -104,7 +106,7 @@ class EventPump:
         self._leaving: list[Inlet] = []
         self._stopped = False
         # What the last start() began; it goes on only as long as it is the last word.
-        self._life: object = None
+        self._life: _Life | None = None
         self._halting: Deferred[None] | None = None
         self._giving_up = False
         self._stops: list[Deferred[None]] = []
@@ -215,19 +217,19 @@ class EventPump:
         """
         See :meth:`IBackgroundUtility.start`.
 
-        Generators are polled for the first time now.  A pump that is about to stop does so first.
+        Generators are polled for the first time now.  A pump that is about to stop does so first.  A second call joins the first.
 
         :return: fires once every source works, or once it is stopped before.  Fails with what keeps a source from starting;
             nothing runs then.
         """
-        if self.running:
-            return succeed(None)
+        if self._life is not None:
+            return self._life.when_started()
         clock = default_clock(self._clock)
         call = threaded_call(self._clock) if self._in_thread else call_here
-        life = self._life = object()
-        return Deferred.fromCoroutine(self._start(life, call, clock))
+        life = self._life = _Life()
+        return Deferred.fromCoroutine(self._start(life, call, clock)).addBoth(life.started)
 
-    async def _start(self, life: object, call: Caller, clock: IReactorTime) -> None:
+    async def _start(self, life: _Life, call: Caller, clock: IReactorTime) -> None:
         while self._stops:
             await self._ended()
         if self._life is not life:
@@ -238,7 +240,7 @@ class EventPump:
         self._consumer.open(call, clock)
         await self._start_sources(life, clock)
 
-    async def _start_sources(self, life: object, clock: IReactorTime) -> None:
+    async def _start_sources(self, life: _Life, clock: IReactorTime) -> None:
         for inlet in tuple(self._inlets):
             if self._life is not life:
                 return
@@ -251,7 +253,7 @@ class EventPump:
                     await self.stop()
                 raise
 
-    async def _start_source(self, inlet: Inlet, life: object, clock: IReactorTime) -> None:
+    async def _start_source(self, inlet: Inlet, life: _Life | None, clock: IReactorTime) -> None:
         """Fails with what keeps the source from starting, but not when that is a stop, or its removal."""
         try:
             await inlet.start(clock)
@@ -330,6 +332,33 @@ class EventPump:
         stops, self._stops = self._stops, []
         for waiting in stops:
             waiting.callback(None)
+
+
+class _Life:
+    """A pump from a start to the next stop."""
+
+    def __init__(self) -> None:
+        self._starting = True
+        self._joined: list[Deferred[None]] = []
+
+    def when_started(self) -> Deferred[None]:
+        """What the start comes to, for another who waits for it."""
+        if not self._starting:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._joined.append(waiting)
+        return waiting
+
+    def started(self, result: T) -> T:
+        """The start has come to this."""
+        self._starting = False
+        joined, self._joined = self._joined, []
+        for waiting in joined:
+            if isinstance(result, Failure):
+                waiting.errback(result)
+            else:
+                waiting.callback(None)
+        return result
 
 
 @implementer(IEventSink)
