@@ -249,6 +249,36 @@ class TestWhichFile:
 
         assert scene.poll() == ["two"]
 
+    def test_numbered_files_are_found_when_the_old_one_was_rotated_out_of_existence(self, scene: Scene) -> None:
+        written_at(1, Path(f"{scene.path}.1"), "ancient\n")
+        scene.start()
+        written_at(2, scene.path, "0\n")
+        scene.poll()
+        written_at(3, scene.path, "0 too\n")
+        for number in range(1, 5):
+            rotate(scene.path, keep=2)
+            written_at(3 + number, scene.path, f"{number}\n{number}!")
+
+        assert scene.poll() == ["0 too", "2", "2!", "3", "3!", "4"]
+        assert scene.poll(LATE_POLLS) == []
+
+    def test_older_ones_are_left_alone_when_the_old_one_is_gone(self, scene: Scene) -> None:
+        written_at(1, Path(f"{scene.path}.1"), "ancient\n")
+        scene.start()
+        written_at(2, scene.path, "one\n")
+        scene.poll()
+        rotate(scene.path)
+        written_at(3, scene.path, "two\n")
+        scene.poll()
+        written_at(4, Path(f"{scene.path}.1"), "late\n")
+        scene.path.unlink()
+        scene.write("three\n")
+        rotate(scene.path)
+        written_at(5, Path(f"{scene.path}.1"), "three too\n")
+        scene.write("four\n")
+
+        assert scene.poll() == ["late", "three", "three too", "four"]
+
     def test_deletion(self, scene: Scene) -> None:
         scene.start()
         scene.write("one\n")
@@ -304,9 +334,17 @@ class TestWhichFile:
         scene.stop()
 
 
-def rotate(path: Path) -> None:
+def written_at(time: float, path: Path, text: str) -> None:
+    """Add to a file at a time that the test says."""
+    with path.open("a") as file:
+        file.write(text)
+    os.utime(path, (time, time))
+
+
+def rotate(path: Path, keep: int = 9) -> None:
     """As RotatingFileHandler does."""
-    for number in range(9, 0, -1):
+    Path(f"{path}.{keep}").unlink(missing_ok=True)
+    for number in range(keep - 1, 0, -1):
         if Path(f"{path}.{number}").exists():
             Path(f"{path}.{number}").rename(f"{path}.{number + 1}")
     path.rename(f"{path}.1")

@@ -7,6 +7,7 @@ import stat
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -79,10 +80,15 @@ class _Reader:
         if descriptor is not None:
             os.close(descriptor)
 
+    def status(self) -> os.stat_result:
+        """What the system knows of the file, whatever its name, also when it has none any more."""
+        assert self._descriptor is not None
+        return os.fstat(self._descriptor)
+
     def skip(self) -> None:
         """Leave out all lines that have ended.  One that has only begun is read whole."""
         assert self._descriptor is not None
-        size = os.fstat(self._descriptor).st_size
+        size = self.status().st_size
         begin = max(0, size - CHUNK)
         begin -= begin % 4  # at no place is a character of UTF-16 or UTF-32 cut
         if begin:
@@ -132,7 +138,8 @@ class FileTailSource:
     start.  A line that the old one ends in the middle of counts as a line.  Writers that keep the old file open may go on: it is
     read for five polls more.  Of files that came and went between two polls, those are found that are called ``path.1``,
     ``path.2`` and so on, as ``logrotate`` and ``logging.handlers.RotatingFileHandler`` name them; with dates for names, or
-    compressed at once, they are lost.
+    compressed at once, they are lost.  When the old file itself was rotated out of existence, those are found that are still
+    there and were last written at a later time than it.
 
     When it is *truncated* (``copytruncate``), it is read from its start.  That is noticed by its size, and by the last 256 bytes
     that were read: also when it has grown again meanwhile.  What was written between the last poll and the truncation is lost,
@@ -319,25 +326,36 @@ class FileTailSource:
             return []
         self._said = ""
         self._skip_lines(newest)
-        return [newest] if reader is None else [*self._between(reader.identity, newest.identity), newest]
+        return [newest] if reader is None else [*self._between(reader, newest.identity), newest]
 
-    def _between(self, oldest: tuple[int, int], newest: tuple[int, int]) -> list[_Reader]:
+    def _between(self, old: _Reader, newest: tuple[int, int]) -> list[_Reader]:
         found: list[_Reader] = []
         for name in self._numbered():
             try:
                 reader = self._opened(name)
             except (OSError, ConfigurationError):
                 break
-            if reader.identity == oldest:
+            if reader.identity == old.identity:
                 reader.close()
                 return found[::-1]
             if reader.identity == newest:
                 reader.close()  # rotated just now; it is in our hands already
             else:
                 found.append(reader)
-        for reader in found:
+        later = self._later(found, old)
+        for reader in found[len(later) :]:
             reader.close()
-        return []
+        return later[::-1]
+
+    def _later(self, numbered: list[_Reader], old: _Reader) -> list[_Reader]:
+        """Of the numbered files, newest first, those that came after one that is not among them."""
+        gone = old.status()
+        if gone.st_nlink:
+            return []  # it was not rotated out of existence: who knows what the others are
+        # Rotated before it, they were written to their end before it was.  When that is the same tick of the file system's clock,
+        # they are left alone: better a line lost, as from files that are gone, than whole files twice.
+        known = {late.identity for late in self._late}
+        return list(takewhile(lambda one: one.identity not in known and one.status().st_mtime_ns > gone.st_mtime_ns, numbered))
 
     def _numbered(self) -> Iterator[str]:
         return (f"{self._path}.{number}" for number in range(1, MAX_NUMBER + 1))
