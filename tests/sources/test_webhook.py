@@ -395,6 +395,10 @@ class TestRefused:
         await until(lambda: heard)
         ((error, original),) = heard
         assert isinstance(error, KeyError) and original.data == {"a": 1}
+        # Sent again, as after any 500: the handler itself hears of it when to_data does not fail.
+        assert (await ask(source, request('{"secret key": 1}'))).status == 202
+        await until(lambda: heard[1:])
+        assert heard[1:] == [1]
         await pump.stop()
 
     @pytest_twisted.ensureDeferred

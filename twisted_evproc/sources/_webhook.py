@@ -63,8 +63,8 @@ class WebhookSource(ListeningSource):
     An HTTP server that takes a JSON value by ``POST``, and puts a :class:`WebhookEvent` for it.
 
     Answered with 202 once the event is queued, and not before; what a handler makes of it later changes nothing about that.
-    Whoever is answered anything else, or nothing, sends it again, and nothing of it is queued then.  The how-to "Take webhooks"
-    lists the answers.
+    Whoever is answered anything else, or nothing, sends it again, and no handler gets anything of it then; where it was
+    ``to_data`` that failed, the error handler hears of each attempt.  The how-to "Take webhooks" lists the answers.
 
     When it is stopped, requests that wait for room go on waiting; others are answered 503.
     """
