@@ -169,6 +169,16 @@ class TestAccepted:
             assert (await ask(source, request("[1]", "X-Kind: k"))).status == 202
             assert sink.data == [("k", [1])]
 
+    @pytest.mark.parametrize("host", ["localhost", "elsewhere.example"])
+    @pytest_twisted.ensureDeferred
+    async def test_a_whole_url_whose_host_outdoes_the_header(self, host: str) -> None:
+        async with serving() as (source, sink):
+            for target in ("http://localhost/?a=/b", "HTTPS://LOCALHOST:8080?a=/b"):
+                reply = await ask(source, request("1", f"Host: {host}", target=target))
+                assert reply.status == 202
+            events: list[Any] = sink.events
+            assert [(event.path, event.query) for event in events] == [("/", "a=/b")] * 2
+
     @pytest_twisted.ensureDeferred
     async def test_one_connection_after_another_request_and_pipelined(self) -> None:
         async with serving() as (source, sink):
@@ -270,7 +280,18 @@ REFUSED = [
     ("a page without origin", request("{}", "Origin: null"), 403, "null"),
     ("a page on another port", request("{}", "Host: localhost:1", "Origin: http://localhost:2"), 403, "Origin"),
     ("another path", request("{}", target="/other"), 404, "/other"),
-    ("an absolute form", request("{}", target="http://localhost/"), 404, "nothing at"),
+    ("a whole URL of another path", request("{}", target="http://localhost/other"), 404, "/other"),
+    ("a whole URL of another host", request("{}", target="http://evil.example/"), 421, "evil.example"),
+    ("a whole URL of no host", request("{}", target="http:///"), 400, "names no host"),
+    ("a user in a whole URL", request("{}", target="http://localhost@evil/"), 400, "names no host"),
+    ("a whole URL without Host", request("{}", target="http://localhost/", without="Host"), 400, "no Host"),
+    (
+        "a whole URL from a web page",
+        request("{}", "Origin: http://evil", "Host: evil", target="http://localhost/"),
+        403,
+        "web page",
+    ),
+    ("a URL of another kind", request("{}", target="ftp://localhost/"), 404, "nothing at"),
     ("GET", request(b"", method="GET", without="Content-Length"), 405, "POST"),
     ("TRACE", request(b"", method="TRACE"), 405, "POST"),
     ("OPTIONS", request(b"", "Origin: http://localhost", method="OPTIONS"), 405, "POST"),

@@ -26,6 +26,8 @@ MAX_BODY_BYTES = 65_536
 MAX_ECHOED = 80
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+#: A target in absolute form.  Servers have to take it, and its host outdoes the header.  Source: RFC 9112, 3.2.2.
+_URL = re.compile(r"https?://(?P<host>[^/?]*)(?P<local>.*)", re.IGNORECASE | re.DOTALL)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"/[!-\"$->@-~]*")
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json", re.IGNORECASE)
@@ -69,7 +71,7 @@ class Head:
     """
     A request without its body.
 
-    :ivar target: path and query, as they were sent.
+    :ivar target: path and query, as they were sent; behind a scheme and a host, where the client sent a whole URL.
     :ivar length: of the body in bytes; ``None`` when it comes in chunks.
     :ivar client: who sent it.
     """
@@ -83,12 +85,25 @@ class Head:
     @property
     def path(self) -> str:
         """Without the query."""
-        return self.target.partition("?")[0]
+        return self._local.partition("?")[0]
 
     @property
     def query(self) -> str:
         """After the question mark."""
-        return self.target.partition("?")[2]
+        return self._local.partition("?")[2]
+
+    @property
+    def host(self) -> str:
+        """Whom the client calls: as the URL says, where it sent a whole one, otherwise the ``Host`` header."""
+        url = _URL.fullmatch(self.target)
+        return url["host"] if url else self.headers.get("Host", "")
+
+    @property
+    def _local(self) -> str:
+        url = _URL.fullmatch(self.target)
+        if url is None:
+            return self.target
+        return url["local"] if url["local"].startswith("/") else f"/{url['local']}"
 
 
 @attrs.frozen
@@ -178,12 +193,14 @@ class Rules:
         hosts = head.headers.all("Host")
         if len(hosts) != 1:
             return bad_request(f"The request has {len(hosts) or 'no'} Host headers: send one.")
-        named = _HOST.fullmatch(hosts[0])
+        host = head.host
+        named = _HOST.fullmatch(host)
         if named is None:
-            return bad_request(f"The Host header {echo(hosts[0])} names no host.")
+            where = "Host header" if host == hosts[0] else "URL's host"
+            return bad_request(f"The {where} {echo(host)} names no host.")
         if named["name"].lower() in self.hosts:
             return None
-        return Answer(421, f"There is no {echo(hosts[0])} here: call one of {', '.join(self.hosts)}, or have it added to hosts.")
+        return Answer(421, f"There is no {echo(host)} here: call one of {', '.join(self.hosts)}, or have it added to hosts.")
 
     def _wrong_target(self, head: Head) -> Answer | None:
         if head.path != self.path:
@@ -193,7 +210,7 @@ class Rules:
         return None
 
     def _wrong_origin(self, head: Head) -> Answer | None:
-        host = head.headers.get("Host", "").lower()
+        host = head.host.lower()
         for origin in head.headers.all("Origin"):
             if origin.lower() not in (f"http://{host}", f"https://{host}"):
                 return Answer(403, f"This is no place for web pages, and {echo(origin)} is one: leave out the Origin header.")
