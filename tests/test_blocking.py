@@ -391,6 +391,20 @@ class TestPump:
 
         await deferToThread(ask)
 
+    @pytest_twisted.ensureDeferred
+    async def test_a_handler_in_a_thread_that_stops_its_pump_does_not_wait_for_itself(self) -> None:
+        class Stopping(EventHandler):
+            def process_event(self, event: QueuedEvent) -> None:
+                BlockingPump(pump, timeout=60).stop()
+                heard.append(pump.running)
+
+        heard: list[bool] = []
+        pump = EventPump(handler=Stopping(), in_thread=True)
+        await pump.start()
+        await pump.put(QueuedEvent("test", None, 1))
+        await pump.stop()
+        assert (heard, pump.statistics().failed) == ([False], 0)
+
     @pytest.mark.parametrize("wrong", [None, EventPump, EventDispatcher()])
     def test_what_is_no_pump_is_refused(self, wrong: Any) -> None:
         with pytest.raises(ConfigurationError, match="BlockingPump takes an EventPump, not "):
