@@ -22,6 +22,7 @@ from twisted.logger import capturedLogs
 from twisted_evproc import (
     ALL_MATCHES,
     COLLECT,
+    FIRST_MATCH,
     LOG,
     NO_MATCHES,
     NO_MATCHES_STRICT,
@@ -103,6 +104,15 @@ class TestChoosing:
         processor.processor({"a": 1})(lambda event: None)
         with pytest.raises(InvocationError, match=r"no processor matches \{'a': 2\}"):
             result_now(processor.invoke({"a": 2}))
+
+    @pytest.mark.parametrize("strategy", [FIRST_MATCH, ALL_MATCHES, NO_MATCHES, NO_MATCHES_STRICT])
+    def test_each_filter_is_asked_once_also_when_none_matches(self, strategy: Any) -> None:
+        asked: list[Any] = []
+        processor = EventProcessor(invocation=strategy)
+        processor.processor(asked.append)(lambda event: None)
+        with pytest.raises(InvocationError, match="no processor matches"):
+            result_now(processor.invoke({"a": 1}))
+        assert asked == [{"a": 1}]
 
     @pytest.mark.parametrize(
         ("first", "second"),

@@ -325,6 +325,7 @@ class EventProcessor(Runner):
             for rule in candidates:
                 if rule in self._certain or rule.filter.matches(invocation.event):
                     return (rule,)
+            raise _no_match(invocation)
         choosing = self._choosing(candidates, invocation)
         answer = None
         while True:
@@ -344,10 +345,7 @@ class EventProcessor(Runner):
                 if self.invocation is FIRST_MATCH:
                     break
         if not chosen:
-            raise InvocationError(
-                f"no processor matches {_shown(invocation.event)}.  Register a default one with the filter {{}}, or ask "
-                f"explain() why."
-            )
+            raise _no_match(invocation)
         if len(chosen) > 1 and self.invocation is not ALL_MATCHES:
             if self.invocation is NO_MATCHES_STRICT:
                 names = ", ".join(rule.callee.qualified_name for rule in chosen)
@@ -420,6 +418,12 @@ class EventProcessor(Runner):
                 *(verdict_on(rule.callee, None, reason, rule.place) for rule, reason in others),
             ),
         )
+
+
+def _no_match(invocation: Invocation) -> InvocationError:
+    return InvocationError(
+        f"no processor matches {_shown(invocation.event)}.  Register a default one with the filter {{}}, or ask explain() why."
+    )
 
 
 def _obstacle(rule: Rule, event: Any) -> str:
