@@ -101,6 +101,23 @@ class TestWant:
         with pytest.raises(ConfigurationError):
             want(*wrong)
 
+    def test_a_method_is_decorated_in_its_class(self, processor: Processor, log: Log) -> None:
+        class Handlers:
+            @want("ev")
+            def marked(self, processor: Processor, event: Event) -> None:
+                log.append(event.name)
+
+            def plain(self, processor: Processor, event: Event) -> None: ...
+
+        handlers = Handlers()
+        for unmarkable in (handlers.plain, len):
+            with pytest.raises(ConfigurationError, match=r"@want\(\.\.\.\) cannot mark .*: decorate a method in its class"):
+                want("ev")(unmarkable)
+        processor.register(handlers.marked)
+        for name in ("ev", "other"):
+            result_now(processor.process(Named(name)))
+        assert log == ["ev"]
+
     def test_a_decorator_without_its_arguments_is_noticed(self, processor: Processor) -> None:
         @want  # type: ignore[arg-type]  # the mistake
         def handler(processor: Processor, event: Event) -> None:

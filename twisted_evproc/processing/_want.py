@@ -85,7 +85,13 @@ class Decorator:
         found = declaration_of(function)
         # Decorators apply from the bottom up: what stands first in the source comes first.
         more = {field: (*addition, *getattr(found, field)) for field, addition in self._additions.items()}
-        setattr(function, _ATTRIBUTE, attrs.evolve(found, **more))
+        try:
+            setattr(function, _ATTRIBUTE, attrs.evolve(found, **more))
+        except (AttributeError, TypeError) as error:
+            raise ConfigurationError(
+                f"@{self._name}(...) cannot mark {function!r}: decorate a method in its class, and put a function around "
+                f"whatever else takes no attributes"
+            ) from error
         return function
 
     def __repr__(self) -> str:
