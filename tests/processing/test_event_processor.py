@@ -471,10 +471,21 @@ class TestInjection:
 
         assert result_now(processor.invoke({"body": '{"id": 3}'})) == ({"id": 3}, 3, 6)
 
+    @pytest.mark.parametrize("name", ["rank", "filter", "pre_processor", "self"])
+    def test_a_factory_that_could_not_be_asked_for_is_refused(self, processor: EventProcessor, name: str) -> None:
+        def factory(product: str) -> str:
+            return product
+
+        factory.__name__ = name
+        with pytest.raises(DecorationError, match=f"'{name}', which is a parameter of processor"):
+            processor.dependency_factory(factory)
+
     @pytest.mark.parametrize(
         ("options", "match"),
         [
             ({"storage": ("x",)}, "no dependency factory 'storage'; there are: queue"),
+            ({"queue": 5}, "queue=5 has to be the name of a product, or several"),
+            ({"queue": None}, "queue=None has to be"),
             ({"queue": ("a", "b")}, "no parameters for 1"),
         ],
     )
@@ -508,6 +519,13 @@ class TestFailures:
         processor.processor({"fine": False})(lambda event: 1 / 0)
         assert result_now(processor.invoke({"fine": True})).value == "value"
         assert result_now(processor.invoke({"fine": False})).failure.check(ZeroDivisionError)
+
+    def test_collect_has_nothing_to_give_where_none_of_several_is_invoked(self) -> None:
+        processor = EventProcessor(invocation=NO_MATCHES, on_failure=COLLECT)
+        processor.processor({"a": 1})(lambda event: "a")
+        processor.processor({"b": 1})(lambda event: "b")
+        assert result_now(processor.invoke({"a": 1, "b": 1})) is None
+        assert result_now(processor.invoke({"a": 1})).value == "a"
 
     @pytest.mark.parametrize("on_failure", [RAISE, LOG])
     @pytest.mark.parametrize("arguments", [(), (None,), (0,), (42,)])
@@ -595,6 +613,22 @@ class TestSubprocessors:
             result_now(processor.invoke({"a": 1}))
         with pytest.raises(DecorationError):
             processor.add_subprocessor(processor)
+
+    @pytest.mark.parametrize("wrong", [None, {}, EventProcessor, Event])
+    def test_what_is_no_event_processor_is_refused(self, processor: EventProcessor, wrong: Any) -> None:
+        for add in (processor.add_subprocessor, processor.add_subprocessors):
+            with pytest.raises(DecorationError, match="it is no EventProcessor"):
+                add(wrong)
+
+    def test_none_is_its_own_subprocessor(self, processor: EventProcessor) -> None:
+        for add in (processor.add_subprocessor, processor.add_subprocessors):
+            with pytest.raises(DecorationError, match="cannot be its own subprocessor"):
+                add(processor)
+
+    @pytest.mark.parametrize("wrong", [None, "json", json.decoder])
+    def test_what_is_no_package_is_refused(self, processor: EventProcessor, wrong: Any) -> None:
+        with pytest.raises(DecorationError, match="is no package"):
+            processor.add_subprocessors_in_package(wrong)
 
     def test_factories_of_one_name_are_refused(self, processor: EventProcessor) -> None:
         sub = EventProcessor()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: The parameters of :meth:`EventProcessor.processor`: no factory can be asked for by such a name.
+_RESERVED = frozenset({"filter", "pre_processor", "rank", "self"})
 
 _NO_DETAILS: Mapping[str, Any] = {}
 
@@ -113,6 +116,14 @@ def make_rule(
     return Rule(function, filter, rank, pre_processor, products, callee, resolvers_of(filter))
 
 
+def _names(factory: str, names: Any) -> Iterable[str]:
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable):
+        raise DecorationError(f"{factory}={names!r} has to be the name of a product, or several of them")
+    return names
+
+
 async def _product(factory: Callable[..., Any], name: str, invocation: Invocation) -> Any:
     async def make() -> tuple[Any, bool]:
         return await eventually(factory(name)), True
@@ -184,9 +195,7 @@ class EventProcessor(Runner):
         if not callable(pre_processor):
             raise DecorationError(f"pre_processor={pre_processor!r} has to be a function of the event")
         products = tuple(
-            (self._factory(factory), name)
-            for factory, names in dependency_names.items()
-            for name in ((names,) if isinstance(names, str) else names)
+            (self._factory(factory), name) for factory, names in dependency_names.items() for name in _names(factory, names)
         )
 
         def register(function: F) -> F:
@@ -203,9 +212,15 @@ class EventProcessor(Runner):
 
         :param factory: called with a name that a processor gave for it, once an invocation; may be asynchronous.  Its own name is
             the keyword that :meth:`processor` takes.
-        :raises twisted_evproc.errors.DecorationError: for a name that another factory has.
+        :raises twisted_evproc.errors.DecorationError: for a name that another factory has, or a parameter of :meth:`processor`.
         """
-        self._add({}, {handler_name(factory): factory})
+        name = handler_name(factory)
+        if name in _RESERVED:
+            raise DecorationError(
+                f"a dependency factory cannot be called {name!r}, which is a parameter of processor(): give the function another "
+                f"name"
+            )
+        self._add({}, {name: factory})
         return factory
 
     def add_subprocessor(self, other: EventProcessor) -> None:
@@ -215,8 +230,10 @@ class EventProcessor(Runner):
         What is added to either later does not reach the other.  Processors keep the factories they were registered with.
 
         :raises twisted_evproc.errors.DecorationError: when both have a processor with the same filter and rank, or different
-            factories of one name; nothing is taken over then.
+            factories of one name, and for what is no other event processor; nothing is taken over then.
         """
+        if not isinstance(other, EventProcessor):
+            raise DecorationError(f"{other!r} cannot be a subprocessor: it is no EventProcessor")
         if other is self:
             raise DecorationError(f"{self!r} cannot be its own subprocessor")
         self._add({key: rule.joining() for key, rule in other._rules.items()}, other._factories)
@@ -227,6 +244,8 @@ class EventProcessor(Runner):
         """
         together = EventProcessor()
         for other in others:
+            if other is self:
+                raise DecorationError(f"{self!r} cannot be its own subprocessor")
             together.add_subprocessor(other)
         self.add_subprocessor(together)
 
@@ -235,7 +254,10 @@ class EventProcessor(Runner):
         Take over the event processors that the modules of a package have among their names, all of them or none.
 
         :param package: the package; its modules are imported in the order of their names, its subpackages are not looked into.
+        :raises twisted_evproc.errors.DecorationError: for what is no package.
         """
+        if not hasattr(package, "__path__"):
+            raise DecorationError(f"{package!r} is no package, whose modules could be looked into: import one, and give that")
         modules = [import_module(f"{package.__name__}.{found.name}") for found in iter_modules(package.__path__)]
         found = {id(thing): thing for module in modules for thing in vars(module).values() if isinstance(thing, EventProcessor)}
         self.add_subprocessors(*found.values())
@@ -276,9 +298,9 @@ class EventProcessor(Runner):
 
         :return: fires with what the chosen processor returned; under ``ALL_MATCHES`` with a tuple of
             :class:`~twisted_evproc.dispatch.HandlerResult`, best match first.  Where the failure policy collects, there is such
-            a result in place of the value, too.  Fails with :class:`~twisted_evproc.errors.InvocationError` when nothing matches,
-            with :class:`~twisted_evproc.errors.DependencyError` when a parameter has no value, and, under ``RAISE``, with what
-            the processor raised.  Cancelling it cancels the processor.
+            a result in place of a processor's value, too.  Fails with :class:`~twisted_evproc.errors.InvocationError` when
+            nothing matches, with :class:`~twisted_evproc.errors.DependencyError` when a parameter has no value, and, under
+            ``RAISE``, with what the processor raised.  Cancelling it cancels the processor.
         """
         firing = self.fire(event)
         found = peek(firing)
