@@ -552,7 +552,7 @@ class TestFailures:
             assert issubclass(error, EventProcessorError)
             assert issubclass(error, Exception)
 
-    @pytest.mark.parametrize("options", [{"invocation": "first"}, {"on_failure": "log"}])
+    @pytest.mark.parametrize("options", [{"invocation": "first"}, {"on_failure": "log"}, {"clock": 5}])
     def test_wrong_options_are_refused(self, options: Any) -> None:
         with pytest.raises(ConfigurationError):
             EventProcessor(**options)

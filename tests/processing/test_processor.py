@@ -178,6 +178,12 @@ class TestOrder:
         assert caught.value.chain == ("a", "b", "a")
 
 
+@pytest.mark.parametrize("options", [{"max_chained_events": -1}, {"max_chained_events": True}, {"clock": 5}])
+def test_options_that_make_no_sense_are_refused(options: Any) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        Processor(**options)
+
+
 class TestRegister:
     def test_a_name_is_taken_once(self, processor: Processor, log: Log) -> None:
         processor.register(log.handler("h"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 
+from .._options import checked_clock
 from ..dispatch import (
     RAISE,
     Action,
@@ -149,9 +150,9 @@ class EventProcessor(Runner):
         :param invocation: ``FIRST_MATCH``, ``ALL_MATCHES``, ``NO_MATCHES`` or ``NO_MATCHES_STRICT``.
         :param on_failure: what follows when a processor fails.
         :param clock: unused until processors have time-outs; ``None`` takes the global reactor then.
-        :raises twisted_evproc.errors.ConfigurationError: for a policy that is none.
+        :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
-        super().__init__(check_policy(on_failure, "on_failure"), clock)
+        super().__init__(check_policy(on_failure, "on_failure"), checked_clock(clock, "clock"))
         if not isinstance(invocation, InvocationStrategy):
             strategies = ", ".join(one.name for one in InvocationStrategy)
             raise ConfigurationError(f"invocation={invocation!r} has to be one of {strategies}")

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from .._options import checked_clock
 from ..dispatch import (
     RAISE,
     Callee,
@@ -93,8 +94,9 @@ class Processor(Runner):
         """
         :param max_chained_events: how many events may come out of one.
         :param clock: unused until handlers have time-outs; ``None`` takes the global reactor then.
+        :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
-        super().__init__(RAISE, clock)
+        super().__init__(RAISE, checked_clock(clock, "clock"))
         if isinstance(max_chained_events, bool) or not isinstance(max_chained_events, int) or max_chained_events < 0:
             raise ConfigurationError(f"max_chained_events={max_chained_events!r} has to be a whole number, 0 or more")
         self.max_chained_events = max_chained_events
