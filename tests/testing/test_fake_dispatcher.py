@@ -68,11 +68,20 @@ class TestOptions:
 
     @pytest.mark.parametrize(
         "options",
-        [{"allowed_match_spec_keywords": "user"}, {"phases": ()}, {"phases": ("one", "one")}, {"on_failure": "LOG"}],
+        [
+            {"allowed_match_spec_keywords": "user"},
+            {"phases": ()},
+            {"phases": ("one", "one")},
+            {"on_failure": "LOG"},
+            {"clock": 5},
+        ],
     )
     def test_what_makes_no_sense_is_refused(self, options: dict[str, Any]) -> None:
         with pytest.raises(ConfigurationError):
             FakeDispatcher(**options)
+
+    def test_its_name_is_text(self) -> None:
+        assert (FakeDispatcher(name=5).name, repr(FakeDispatcher(name=5))) == ("5", "<FakeDispatcher '5'>")  # type: ignore[arg-type]  # the test
 
     def test_reserved_words_cannot_be_keywords(self) -> None:
         with pytest.raises(KeywordReserved):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from twisted_evproc import ABORT, COLLECT, LOG, RAISE, EventDispatcher, Outcome, StopProcessing
-from twisted_evproc.errors import OrderingError
+from twisted_evproc.errors import FiringTooDeep, OrderingError
 from twisted_evproc.testing import FakeDispatcher, result_now
 
 POLICIES = [LOG, COLLECT, ABORT, RAISE, RAISE.only(KeyError, otherwise=COLLECT)]
@@ -127,3 +128,28 @@ def test_the_same_calls_in_the_same_order_with_the_same_outcomes(
                 result_now(run.dispatcher.start())
     real, fake = runs
     assert fake.trace == real.trace
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["synchronous", "awaited"])
+def test_an_endless_circle_ends_at_the_same_depth(asynchronous: bool) -> None:
+    def circle(make: Any) -> tuple[int, int]:
+        dispatcher, events = make(on_failure=COLLECT), []
+
+        def again(event: int) -> Any:
+            events.append(event)
+            return dispatcher.fire_event(event + 1)
+
+        async def again_awaited(event: int) -> Any:
+            return await again(event)
+
+        result_now(dispatcher.start())
+        result_now(dispatcher.add_event_handler(again_awaited if asynchronous else again, "during"))
+        depth = 0
+        for _ in range(2):
+            outcome, depth = result_now(dispatcher.fire_event(0)), 0
+            while outcome.values:
+                (outcome,), depth = outcome.values, depth + 1
+            assert [failure.type for failure in outcome.failures] == [FiringTooDeep]
+        return depth, len(events)
+
+    assert circle(FakeDispatcher) == circle(EventDispatcher)

@@ -13,7 +13,7 @@ from ._outcome import Failed, HandlerResult, Outcome, Skipped, Stopped, outcome_
 from ._plan import Plan, keep
 from ._policy import ABORT, COLLECT, LOG, RAISE, Action, FailurePolicy, check_policy
 from ._report import Report
-from ._runner import Runner
+from ._runner import MAX_DEPTH, Runner
 from ._settle import arrived, forwarded, peek, settle, watch
 from ._view import HandlerView, view_of
 
@@ -32,6 +32,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     # for the packages that run handlers in their own way
+    "MAX_DEPTH",
     "Action",
     "Failed",
     "Plan",

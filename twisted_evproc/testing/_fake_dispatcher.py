@@ -13,9 +13,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from .._options import seconds
+from .._options import checked_clock, seconds
 from ..dispatch import (
     LOG,
+    MAX_DEPTH,
     FailurePolicy,
     HandlerID,
     Outcome,
@@ -27,7 +28,7 @@ from ..dispatch import (
     requirements,
     several,
 )
-from ..errors import KeywordNotAllowed, OrderingError, UnknownHandler, UnknownPhase
+from ..errors import FiringTooDeep, KeywordNotAllowed, OrderingError, UnknownHandler, UnknownPhase
 from ..interfaces import IBackgroundUtility, IEventDispatcher
 from ._capture import Captured, Fired, Wish, misses, wishes
 from ._fake_firing import FakeCall, FakeFiring, calls_around
@@ -71,7 +72,7 @@ class FakeDispatcher:
         :param clock: for time-outs; ``None`` for one of its own, that the test advances.
         :raises twisted_evproc.errors.ConfigurationError: for an option that makes no sense.
         """
-        self.name = name
+        self.name = str(name)
         self.allowed_match_spec_keywords = (
             None
             if allowed_match_spec_keywords is None
@@ -79,7 +80,7 @@ class FakeDispatcher:
         )
         self.phases = check_phases(several(phases, "phases"))
         self.policy = check_policy(on_failure, "on_failure")
-        self.clock = Clock() if clock is None else clock
+        self.clock = Clock() if clock is None else checked_clock(clock, "clock")
         self.report = Report(self)
         self.running = False
         self.fired = Captured()
@@ -88,6 +89,8 @@ class FakeDispatcher:
         self._scripts: list[tuple[list[Wish], Callable[[Fired], Outcome | BaseException]]] = []
         # what stop() has returned, and the firings that each still waits for
         self._stopping: dict[Deferred[None], set[FakeFiring]] = {}
+        # how many firings are on the stack
+        self._depth = 0
 
     def __repr__(self) -> str:
         return f"<FakeDispatcher {self.name!r}>" if self.name else "<FakeDispatcher>"
@@ -195,9 +198,18 @@ class FakeDispatcher:
         self._check_keywords(event_details)
         fired = Fired(event, event_details)
         self.fired._fired.append(fired)
-        deferred = self._fire(fired)
+        self._depth += 1
+        try:
+            deferred = self._fire(fired) if self._depth <= MAX_DEPTH else self._too_deep(fired)
+        finally:
+            self._depth -= 1
         _ = deferred.addBoth(partial(_note, fired))
         return deferred
+
+    def _too_deep(self, fired: Fired) -> Deferred[Outcome]:
+        error = FiringTooDeep(MAX_DEPTH, repr(self))
+        self.report.too_deep(error, fired.event)
+        return fail(error)
 
     def _fire(self, fired: Fired) -> Deferred[Outcome]:
         inside = any(call.firing.host is self and not call.done for call in calls_around.get())
