@@ -15,6 +15,7 @@ from ..dispatch import watch
 from ._call import Caller, current_event
 from ._event import QueuedEvent
 from ._queue import BoundedQueue
+from ._work import SLICE_SECONDS
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from ..interfaces import IEventHandler
 
 _LOG = Logger(namespace="twisted_evproc.sources")
-
-#: Handlers that never wait would otherwise keep the reactor from everything else as long as there are events.
-SLICE_SECONDS = 0.01
 
 
 class Consumer:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _LOG = Logger(namespace="twisted_evproc.sources")
 
-#: A source with very many events gives others their turn this often.
+#: Very many events, or handlers that never wait for anything, would otherwise keep the reactor from all else: others have their
+#: turn this often.
 SLICE_SECONDS = 0.01
 
 
