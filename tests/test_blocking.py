@@ -197,6 +197,12 @@ class TestDispatcher:
             BlockingDispatcher(wrong)
 
 
+@pytest.mark.parametrize("wrong", [5, None, Deferred()])
+def test_what_is_no_function_is_not_called_in_the_reactor(wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"call_in_reactor\(\) takes a function and its arguments, not"):
+        call_in_reactor(wrong)
+
+
 class TestTimeout:
     @pytest_twisted.ensureDeferred
     async def test_cancels_the_handler(self) -> None:

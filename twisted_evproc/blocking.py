@@ -47,7 +47,10 @@ def call_in_reactor(function: Callable[..., Any], /, *args: Any, timeout: float 
     :param timeout: seconds, or ``None`` for no limit.
     :return: the value; what the function raises is raised here, with its traceback.
     :raises twisted_evproc.errors.BlockingError: as for every call; see :class:`BlockingDispatcher`.
+    :raises twisted_evproc.errors.ConfigurationError: for what is no function, and a bad time-out.
     """
+    if not callable(function):
+        raise ConfigurationError(f"call_in_reactor() takes a function and its arguments, not {function!r}")
     return _bridge.call_in_reactor(function, *args, timeout=seconds(timeout, "timeout"))
 
 
