@@ -68,7 +68,7 @@ def _plainly(function: Callable[[Any], Any], event: Any) -> tuple[Any]:
 
 
 async def eventually(returned: Eventual[T]) -> T:
-    """What a user's function returned, once it is there."""
+    """What a user's function returned, once it is there; a coroutine runs on its own, and cancelling ends the waiting at once."""
     return cast("T", await arrived(forwarded(settle(returned))))
 
 

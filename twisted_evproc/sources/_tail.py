@@ -148,7 +148,7 @@ class FileTailSource:
     While a ``put`` waits nothing is read, and no more than 64 KiB of lines wait in memory.
 
     :meth:`stop` waits for the event that is being put.  Started again, this object goes on where it stopped, and loses and
-    repeats nothing; a new one, as in a new process, knows nothing of that.
+    repeats nothing, unless the file is gone by then; a new one, as in a new process, knows nothing of that.
     """
 
     def __init__(
