@@ -481,6 +481,22 @@ class TestFailing:
         assert letter.died.endswith("Z")
 
     @pytest_twisted.ensureDeferred
+    async def test_may_say_what_no_header_takes(self, world: World) -> None:
+        transport, heard = await world.started(), Heard()
+
+        def handle(event: Any) -> None:
+            heard(event)
+            raise ValueError("no file \udc80" + "\N{SNOWMAN}" * 5000)
+
+        await world.until(transport.subscribe("g", handle, max_deliveries=2, retry_delays=SOON))
+        await world.until(transport.publish("event"))
+
+        (letter,) = await dead_within(world, transport, "g", heard, 2)
+
+        assert letter.reason.startswith(r"ValueError: no file \udc80" + "\N{SNOWMAN}" * 100)
+        assert (list(heard), letter.envelope.failures) == (["event"] * 2, 2)
+
+    @pytest_twisted.ensureDeferred
     async def test_does_not_keep_others_waiting(self, world: World) -> None:
         transport, done = await world.started(), Heard()
 

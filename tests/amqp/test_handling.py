@@ -62,6 +62,20 @@ def test_what_fails_too_often_is_dead() -> None:
     assert (scene.counts.dead, scene.counts.retried) == (1, 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("no file a\udc80", "no file a\\udc80"),
+        ("\N{SNOWMAN}" * 1000, "\N{SNOWMAN}" * 662),
+        ("\udc80" * 1000, ("\\udc80" * 332)[:1988]),
+    ],
+)
+def test_a_reason_fits_into_a_header(text: str, written: str) -> None:
+    scene = Scene(raiser(ValueError(text)), max_deliveries=1)
+    scene.take(envelope())
+    assert scene.verdicts == [Dead(f"ValueError: {written}")]
+
+
 @pytest.mark.parametrize(("error", "dead"), [(KeyError("k"), True), (ValueError("v"), False)])
 def test_fatal_errors(error: Exception, dead: bool) -> None:
     scene = Scene(raiser(error), fatal=(LookupError,))

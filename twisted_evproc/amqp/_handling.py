@@ -24,7 +24,7 @@ from ._wire import WireSpec
 _LOG = Logger(namespace="twisted_evproc.amqp")
 
 #: A reason travels in a header, and headers have to fit into a frame.
-MAX_REASON = 2000
+MAX_REASON_BYTES = 2000
 
 
 @attrs.frozen
@@ -251,7 +251,7 @@ class Handling:
         error = result.value
         if isinstance(error, CancelledError) and self._ended:
             return GIVEN_BACK
-        reason = f"{type(error).__name__}: {safe_str(error)}"[:MAX_REASON]
+        reason = _reason(error)
         options, failures = self._options, envelope.failures + 1
         hopeless = isinstance(error, (EventNotDecodable, *options.fatal))
         if hopeless or failures >= options.max_deliveries:
@@ -270,6 +270,13 @@ class Handling:
             delay=delay,
         )
         return Retry(delay, reason)
+
+
+def _reason(error: BaseException | None) -> str:
+    # Names of files that are no UTF-8 are in Python's errors as half characters, which no header takes.
+    text = f"{type(error).__name__}: {safe_str(error)}"[:MAX_REASON_BYTES]
+    # The cut may part a character.
+    return text.encode("utf-8", "backslashreplace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")
 
 
 _SEEN = object()
