@@ -516,6 +516,27 @@ class TestFailing:
         assert list(done) == [1, 2, "bad"]
 
     @pytest_twisted.ensureDeferred
+    async def test_is_tried_again_though_another_group_went_with_what_waited(self, world: World) -> None:
+        transport, poison, others = await world.started(), Poison(), Poison()
+        doomed = await world.until(transport.subscribe("doomed", others, retry_delays=(1.0,), bad="others"))
+        await world.until(transport.subscribe("g", poison, retry_delays=(1.0,), bad="mine"))
+        # More than the broker looks at together.
+        for number in range(60):
+            await world.until(transport.publish(number, bad="others"))
+        await world.until(others.heard.reached(60))
+        await world.until(doomed.delete())
+
+        await world.until(transport.publish("event", bad="mine"))
+
+        await world.until(poison.heard.reached(2))
+        assert (list(poison.heard), len(others.heard)) == (["event"] * 2, 60)
+        # What nobody waits for is not kept either.
+        await world.until(transport.subscribe("doomed", late := Heard(), bad="others"))
+        await world.until(transport.publish("late", bad="others"))
+        await world.until(late.reached(1))
+        assert list(late) == ["late"]
+
+    @pytest_twisted.ensureDeferred
     async def test_by_a_fatal_error_is_dead_at_once(self, world: World) -> None:
         transport, poison = await world.started(), Poison(KeyError)
         await world.until(transport.subscribe("g", poison, fatal=(LookupError,)))

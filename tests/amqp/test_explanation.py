@@ -47,6 +47,8 @@ def test_the_names_in_the_drawing() -> None:
         topology.dead_name("warehouse"),
         topology.marker.name,
         topology.rung(5.0)[0].name,
+        topology.way_back.name,
+        topology.orphans[0].name,
     ):
         assert re.search(rf"{re.escape(name)}(?![\w.-]*\w)", PAGE), name
 

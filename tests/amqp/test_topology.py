@@ -58,23 +58,25 @@ class TestNames:
     def test_no_two_groups_share_a_queue(self, exchange: str, group: str, other_exchange: str, other_group: str) -> None:
         def names(exchange: str, group: str) -> list[str]:
             topology = Topology(exchange, None)
-            kinds = [topology.queue(group, 1), topology.dead_queue(group), topology.note_queue(group), topology.rung(5)[1]]
-            return [*(queue.name for queue in kinds), topology.lock_name(group)]
+            own = [topology.queue(group, 1), topology.dead_queue(group), topology.note_queue(group)]
+            shared = [topology.rung(5)[1], topology.orphans[1]]
+            return [*(queue.name for queue in (*own, *shared)), topology.lock_name(group)]
 
         mine, others = names(exchange, group), names(other_exchange, other_group)
         shared = set(mine) & set(others)
 
-        assert len(set(mine)) == 5
+        assert len(set(mine)) == 6
         if exchange != other_exchange:
             assert shared == set()
         elif group != other_group:
-            assert shared == {mine[3]}  # the ladder belongs to the exchange
+            assert shared == set(mine[3:5])  # the ladder belongs to the exchange
 
-    @pytest.mark.parametrize("group", ["a.dead", "a.lock", "a.bindings", "retry.5000ms"])
+    @pytest.mark.parametrize("group", ["a.dead", "a.lock", "a.bindings", "retry.5000ms", "retry.orphans"])
     def test_a_group_may_be_named_like_a_queue_of_ours(self, group: str) -> None:
         topology = Topology("e", None)
 
-        taken = {topology.dead_name("a"), topology.lock_name("a"), topology.note_queue("a").name, topology.rung(5)[1].name}
+        ladder = {topology.rung(5)[1].name, topology.orphans[1].name}
+        taken = {topology.dead_name("a"), topology.lock_name("a"), topology.note_queue("a").name, *ladder}
         assert topology.queue_name(group) not in taken
 
     def test_names_without_dots_stay_readable(self) -> None:
@@ -91,6 +93,9 @@ class TestNames:
             topology.lock_name(LONGEST),
             topology.note_queue(LONGEST).name,
             topology.rung(4_000_000)[0].name,
+            topology.way_back.name,
+            topology.back_to(LONGEST).routing_key,
+            topology.orphans[0].name,
             *(route.exchange.name for route in routes if route.exchange is not None),
             *(binding.routing_key for route in routes for binding in route.bindings),
         ]
@@ -244,14 +249,19 @@ class TestAtTheBroker:
     def test_the_queues_are_ones_that_the_broker_takes(self, connection: Any, exchange: str) -> None:
         channel = connection.channel()
         topology = Topology(exchange, None)
-        way, rung, binding = topology.rung(0.001)
-        declare(channel, way)
-        for queue in (topology.queue("g", 3), topology.dead_queue("g"), topology.note_queue("g"), rung):
+        for exchange_, queue, binding in (topology.orphans, topology.rung(0.001)):
+            declare(channel, exchange_)
             channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
-        channel.queue_bind(binding.destination, binding.source)
+            channel.queue_bind(binding.destination, binding.source)
+        for queue in (topology.queue("g", 3), topology.dead_queue("g"), topology.note_queue("g")):
+            channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        declare(channel, topology.way_back)
+        back = topology.back_to("g")
+        channel.queue_bind(back.destination, back.source, back.routing_key)
         channel.confirm_delivery()
 
-        channel.basic_publish(way.name, topology.queue_name("g"), b"later", mandatory=True)
+        for group in ("gone", "g"):
+            channel.basic_publish(topology.rung(0.001)[0].name, topology.queue_name(group), group.encode(), mandatory=True)
 
         delivery = next(channel.consume(topology.queue_name("g"), inactivity_timeout=60))
-        assert delivery[2] == b"later"
+        assert delivery[2] == b"g"

@@ -167,6 +167,8 @@ class TestNames:
             topology.note_queue("warehouse").name,
             topology.lock_name("warehouse"),
             rung.name,
+            topology.way_back.name,
+            topology.orphans[0].name,
         ]
         types = {row[0].strip("`"): row[1] for row in table(PAGE, "Name", section="Names on the broker")}
         for exchange in (topology.entry, topology.marker, second.exchange, third.exchange, rung):

@@ -25,6 +25,8 @@ from ._wire import WireSpec
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
+    from ._topology import Binding, Exchange, Queue
+
 _LOG = Logger(namespace="twisted_evproc.amqp")
 
 #: Seconds between the last acknowledgement and closing the channel: the broker may give back what was acknowledged right before.
@@ -128,11 +130,12 @@ class AMQPSubscription(Subscription[BrokerConnection]):
             await channel.declare_exchange(topology.entry)
             await channel.declare_queue(topology.dead_queue(self.group))
             await channel.declare_queue(topology.queue(self.group, self.options.crash_limit))
-            for delay in sorted(set(self.options.retry_delays[: max(self.options.max_deliveries - 1, 0)])):
-                exchange, queue, binding = topology.rung(delay)
+            for exchange, queue, binding in (topology.orphans, *self._rungs()):
                 await channel.declare_exchange(exchange)
                 await channel.declare_queue(queue)
                 await channel.bind(binding)
+            await channel.declare_exchange(topology.way_back)
+            await channel.bind(topology.back_to(self.group))
         finally:
             channel.close()
         await self._turn.acquire()
@@ -141,6 +144,10 @@ class AMQPSubscription(Subscription[BrokerConnection]):
             self._bound = True
         finally:
             self._turn.release()
+
+    def _rungs(self) -> list[tuple[Exchange, Queue, Binding]]:
+        delays = self.options.retry_delays[: max(self.options.max_deliveries - 1, 0)]
+        return [self._topology.rung(delay) for delay in sorted(set(delays))]
 
     async def _bind(self, connection: BrokerConnection, spec: WireSpec) -> None:
         # Whoever was cut off may have the note still, for a moment.

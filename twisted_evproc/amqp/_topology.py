@@ -220,12 +220,31 @@ class Topology:
             {
                 "x-queue-type": "quorum",
                 "x-message-ttl": round(delay * 1000),
-                "x-dead-letter-exchange": "",
+                "x-dead-letter-exchange": self.way_back.name,
                 "x-dead-letter-strategy": "at-least-once",
                 "x-overflow": "reject-publish",
             },
         )
         return Exchange(name, "fanout"), queue, Binding(name, name, "queue")
+
+    @property
+    def way_back(self) -> Exchange:
+        """
+        Leads from all rungs to the queues of the groups, and what belongs to none of them any more to the orphans.
+
+        A rung keeps what leads nowhere, and a few of those are enough to keep all behind them.
+        """
+        return Exchange(f"{self._prefix}.retry.back", "direct", {"alternate-exchange": self.orphans[0].name})
+
+    def back_to(self, group: str) -> Binding:
+        """Lets events that have waited come back to a group; it goes when the group's queue goes."""
+        return Binding(self.way_back.name, self.queue_name(group), "queue", self.queue_name(group))
+
+    @property
+    def orphans(self) -> tuple[Exchange, Queue, Binding]:
+        """Where events end whose group was deleted while they waited: a queue that forgets at once."""
+        name = f"{self._prefix}.retry.orphans"
+        return Exchange(name, "fanout"), Queue(name, {"x-queue-type": "quorum", "x-message-ttl": 0}), Binding(name, name, "queue")
 
     # -- bindings
 
