@@ -379,6 +379,7 @@ class IEventTransport(IBackgroundUtility):
 
         :param phase: the dispatcher's phase in which it is done.
         :return: fires at once with what ends it.
+        :raises twisted_evproc.errors.WireError: for a dispatcher that allows keywords which cannot be published.
         """
 
     def dead_letters(group: str) -> DeadLetters:

@@ -929,6 +929,20 @@ class TestForwarding:
 
         assert [failure.type for failure in (*unroutable.failures, *impossible.failures)] == [Unroutable, WireError]
 
+    @pytest_twisted.ensureDeferred
+    async def test_publishes_details_that_are_named_like_an_option_of_publish(self, world: World) -> None:
+        transport, dispatcher, heard = await world.started(), EventDispatcher(("event_id",)), Heard()
+        await world.until(dispatcher.start())
+        await world.until(transport.subscribe("g", heard, event_id=5))
+        await world.until(transport.forward(dispatcher))
+
+        outcome = await world.until(dispatcher.fire_event(1, event_id=5))
+        await world.until(heard.reached(1))
+
+        assert outcome.failures == ()
+        assert heard.envelopes[0].details == {"event_id": 5}
+        assert heard.envelopes[0].id == outcome.values[0] != 5
+
 
 class TestContext:
     @pytest_twisted.ensureDeferred

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
 
 from twisted_evproc import EventDispatcher
 from twisted_evproc.amqp import Forwarding
-from twisted_evproc.errors import ConfigurationError, KeywordNotAllowed, UnknownPhase
+from twisted_evproc.errors import ConfigurationError, KeywordNotAllowed, UnknownPhase, WireError
+from twisted_evproc.interfaces import IDispatchObserver
 from twisted_evproc.testing import assert_pending, result_now
 
 
@@ -20,8 +23,8 @@ class Scene:
         self.dispatcher = EventDispatcher(("role", "level"))
         _ = self.dispatcher.start()
 
-    def publish(self, event: Any, /, **details: Any) -> Deferred[str]:
-        self.published.append((event, details))
+    def publish(self, event: Any, details: Mapping[str, Any]) -> Deferred[str]:
+        self.published.append((event, dict(details)))
         return self.answer or succeed("id")
 
     def forward(self, phase: str = "after", **match_spec: Any) -> Forwarding:
@@ -56,6 +59,48 @@ def test_firings_that_wait_keep_theirs() -> None:
     waiting.callback(None)
     _ = result_now(first)
     assert scene.published == [(2, {"role": "quick"}), (1, {"role": "slow"})]
+
+
+@implementer(IDispatchObserver)
+class Echo:
+    """Fires as soon as a handler is about to be called for an event with a role."""
+
+    def __init__(self, scene: Scene, event: Any) -> None:
+        self.scene = scene
+        self.event = event
+
+    def firing_started(self, firing: Any) -> None:
+        pass
+
+    def handler_started(self, firing: Any, handler_id: Any, name: str, phase: str) -> None:
+        if "role" in firing.details:
+            _ = result_now(self.scene.dispatcher.fire_event(self.event, level=2))
+
+    def handler_ended(self, firing: Any, result: Any) -> None:
+        pass
+
+    def firing_ended(self, firing: Any, outcome: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("event", ["inner", "outer"])
+def test_firings_of_an_observer_keep_theirs(event: str) -> None:
+    scene = Scene()
+    scene.forward()
+    scene.dispatcher.add_observer(Echo(scene, event))
+    _ = result_now(scene.dispatcher.fire_event("outer", role="a"))
+    assert scene.published == [(event, {"level": 2}), ("outer", {"role": "a"})]
+
+
+def test_a_firing_that_was_to_be_published_and_was_not_is_forgotten() -> None:
+    scene = Scene()
+
+    def broken(event: Any) -> bool:
+        raise ValueError("no")
+
+    forwarding = Forwarding(scene.publish, scene.dispatcher, "after", {"where": broken}, "there")
+    (failure,) = result_now(scene.dispatcher.fire_event(1)).failures
+    assert (failure.type, scene.published, forwarding._begun) == (ValueError, [], [])
 
 
 def test_two_forwardings_of_one_dispatcher() -> None:
@@ -100,3 +145,12 @@ def test_what_the_dispatcher_does_not_know(phase: str, match_spec: dict[str, Any
         scene.forward(phase, **match_spec)
     _ = result_now(scene.dispatcher.fire_event(1))
     assert scene.published == []
+
+
+@pytest.mark.parametrize("keyword", ["window", "dedupe", "x" * 256])
+def test_keywords_that_cannot_be_published(keyword: str) -> None:
+    scene = Scene()
+    scene.dispatcher.allow_match_spec_keywords(keyword)
+    with pytest.raises(WireError, match="Choose another name"):
+        scene.forward()
+    assert scene.dispatcher.handlers() == ()

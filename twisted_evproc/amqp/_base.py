@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -140,13 +140,16 @@ class Transport:
 
     def publish(self, event: Any, /, *, event_id: str | None = None, **details: Any) -> Deferred[str]:
         """See :meth:`IEventTransport.publish`."""
+        return self._publish(event, details, event_id)
+
+    def _publish(self, event: Any, details: Mapping[str, Any], event_id: str | None = None) -> Deferred[str]:
         envelope = self._sealed(event, event_id, details)
         if not self._taking:
             return fail(TransportStopped(f"{self!r} is not running; start() it before publishing"))
         self._counts.published += 1
         return self._send(envelope)
 
-    def _sealed(self, event: Any, event_id: Any, details: dict[str, Any]) -> Envelope:
+    def _sealed(self, event: Any, event_id: Any, details: Mapping[str, Any]) -> Envelope:
         checked = check_details(details)
         check_names(checked)
         if event_id is None:
@@ -204,7 +207,7 @@ class Transport:
     def forward(self, dispatcher: IEventDispatcher, phase: str = "after", **match_spec: Any) -> Deferred[Forwarding]:
         """See :meth:`IEventTransport.forward`."""
         forwarding: Deferred[Forwarding] = Deferred()
-        forwarding.callback(Forwarding(self.publish, dispatcher, phase, match_spec, repr(self)))
+        forwarding.callback(Forwarding(self._publish, dispatcher, phase, match_spec, repr(self)))
         return forwarding
 
     # -- subscribing

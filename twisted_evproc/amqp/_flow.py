@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def forward_flow(transport: IEventTransport, eventor: Eventor, **match_spec: Any
     if not isinstance(eventor, Eventor):
         raise ConfigurationError(f"forward_flow() needs an Eventor, not {eventor!r}")
 
-    def publish(change: Any, /, **details: Any) -> Deferred[str]:
+    def publish(change: Any, details: Mapping[str, Any], /) -> Deferred[str]:
         return transport.publish(change._asdict(), **details)
 
     return Forwarding(publish, eventor.dispatcher, "after", match_spec, repr(transport))

@@ -10,6 +10,8 @@ from zope.interface import implementer
 
 from ..errors import ConfigurationError
 from ..interfaces import IDispatchObserver
+from ._options import check_names
+from ._wire import check_keyword
 
 if TYPE_CHECKING:
     from ..dispatch import HandlerID, HandlerResult, Outcome
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Publish(Protocol):
-    """The method of a transport."""
+    """What publishes; details come as a mapping, since they may be named like an option of ``publish``."""
 
-    def __call__(self, event: Any, /, **details: Any) -> Deferred[str]: ...
+    def __call__(self, event: Any, details: Mapping[str, Any], /) -> Deferred[str]: ...
 
 
 @implementer(IDispatchObserver)
@@ -32,14 +34,21 @@ class Forwarding:
 
     def __init__(self, publish: Publish, dispatcher: Any, phase: str, match_spec: Mapping[str, Any], name: str) -> None:
         """
-        :raises twisted_evproc.errors.ConfigurationError: for something that is no dispatcher, or an unknown phase or keyword.
+        :raises twisted_evproc.errors.ConfigurationError: for something that is no dispatcher, an unknown phase or keyword, or a
+            dispatcher that allows keywords which cannot be published.
         """
         for method in ("add_event_handler", "add_observer"):
             if isinstance(dispatcher, type) or not callable(getattr(dispatcher, method, None)):
                 raise ConfigurationError(f"{dispatcher!r} has no events to forward: it has to be an EventDispatcher")
+        # A dispatcher of another make may allow anything.
+        keywords = getattr(dispatcher, "allowed_match_spec_keywords", None) or ()
+        check_names(keywords)
+        for keyword in keywords:
+            _ = check_keyword(keyword)
         self._publish = publish
         self._dispatcher = dispatcher
-        self._details: Mapping[str, Any] = {}
+        # Those in which we are about to be called.  Another observer may fire before we are: then that firing calls us first.
+        self._begun: list[FiringView] = []
         self.handler_id: HandlerID | None = None
         adding = dispatcher.add_event_handler(self._forward, phase, handler_name=f"forward to {name}", **match_spec)
         adding.addCallback(self._added)
@@ -61,7 +70,9 @@ class Forwarding:
         return removed
 
     def _forward(self, event: Any) -> Deferred[str]:
-        return self._publish(event, **self._details)
+        firing = next(firing for firing in reversed(self._begun) if firing.event is event)
+        self._begun.remove(firing)
+        return self._publish(event, firing.details)
 
     def firing_started(self, firing: FiringView) -> None:
         """See :meth:`IDispatchObserver.firing_started`."""
@@ -69,10 +80,13 @@ class Forwarding:
     def handler_started(self, firing: FiringView, handler_id: HandlerID, name: str, phase: str) -> None:
         """See :meth:`IDispatchObserver.handler_started`."""
         if handler_id == self.handler_id:
-            self._details = firing.details
+            self._begun.append(firing)
 
     def handler_ended(self, firing: FiringView, result: HandlerResult) -> None:
         """See :meth:`IDispatchObserver.handler_ended`."""
+        # It was about to be called, and was not.
+        if result.handler_id == self.handler_id and firing in self._begun:
+            self._begun.remove(firing)
 
     def firing_ended(self, firing: FiringView, outcome: Outcome | None) -> None:
         """See :meth:`IDispatchObserver.firing_ended`."""
