@@ -712,6 +712,54 @@ class TestStopping:
         assert (list(begun), list(out), list(heard)) == ([1], ["end", "result"], [2])
         await world.until(transport.stop())
 
+    @pytest.mark.parametrize("end", ["unsubscribe", "delete"])
+    @pytest_twisted.ensureDeferred
+    async def test_waits_for_handlers_of_a_subscription_that_is_ending(self, world: World, end: str) -> None:
+        transport, other, out, begun = await world.started(), await world.started(), Heard(), Heard()
+        wait: Deferred[None] = Deferred()
+
+        async def handle(event: Any) -> None:
+            begun(event)
+            await wait
+            await transport.publish("result", out=True)
+
+        await world.until(other.subscribe("out", out, out=True))
+        subscription = await world.until(transport.subscribe("in", handle, out=False))
+        await world.until(transport.publish(1, out=False))
+        await world.until(begun.reached(1))
+
+        ending = getattr(subscription, end)()
+        # The group may be subscribed again meanwhile.
+        await world.until(transport.subscribe("in", Heard(), out=False))
+        stopping = transport.stop()
+        await world.until(other.publish("end", out=True))
+        await world.until(out.reached(1))
+        assert not stopping.called and not ending.called
+        wait.callback(None)
+        await world.until(stopping)
+
+        await world.until(out.reached(2))
+        assert (list(begun), list(out)) == ([1], ["end", "result"])
+        _ = ending.addErrback(lambda failure: failure.trap(TransportError))  # the connection may be gone by now
+        await world.until(ending)
+
+    @pytest_twisted.ensureDeferred
+    async def test_in_a_hurry_gives_back_events_of_a_subscription_that_is_ending(self, world: World) -> None:
+        transport, other, slow, heard = await world.started(), await world.started(), Slow(), Heard()
+        subscription = await world.until(transport.subscribe("g", slow))
+        await world.until(transport.publish(1))
+        await world.until(slow.reached(1))
+        ending = subscription.unsubscribe()
+
+        await world.until(transport.stop(0.05))
+        await world.until(ending)
+
+        await world.until(transport.start())
+        assert not subscription.active
+        await world.until(other.subscribe("g", heard))
+        await world.until(heard.reached(1))
+        assert heard.envelopes[0].redelivered
+
     @pytest_twisted.ensureDeferred
     async def test_in_a_hurry_gives_events_back(self, world: World) -> None:
         transport, other, slow, heard = await world.started(), await world.started(), Slow(), Heard()

@@ -223,7 +223,7 @@ class Transport:
         options, spec = split_options(options_and_match_spec)
         _ = check_target(target)
         check_keywords_of(target, spec)
-        if any(each.group == group for each in self._subscriptions):
+        if any(each.group == group and not each.ended for each in self._subscriptions):
             raise ConfigurationError(
                 f"the group {group!r} is subscribed on {self!r} already: change() that subscription, or let both targets be "
                 f"handlers of one dispatcher"

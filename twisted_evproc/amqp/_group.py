@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
-from ..dispatch import arrived, settle
+from ..dispatch import arrived, settle, watch
 from ..errors import SubscriptionRefused, TransportError
 from ..interfaces import ISubscription
 from ._handling import Done, GivenBack, Handling, Verdict
@@ -70,6 +70,7 @@ class Subscription(Generic[_C]):
 
     :ivar group: the group.
     :ivar options: how events are handled.
+    :ivar ended: whether it is, or is about to be, no subscription any more: another one may have the group.
     """
 
     group: str
@@ -80,9 +81,11 @@ class Subscription(Generic[_C]):
     _publisher: Publisher = attrs.field(kw_only=True)
     #: Gives the one that is there at present.
     _connection: Callable[[], _C | None] = attrs.field(kw_only=True)
-    #: Is told that we end.
+    #: Is told that we have ended.
     _forget: Callable[[Any], object] = attrs.field(kw_only=True)
     _clock: IReactorTime = attrs.field(kw_only=True)
+    ended: bool = attrs.field(init=False, default=False)
+    _stopping: Deferred[None] | None = attrs.field(init=False, default=None)
     _queue: str = attrs.field(init=False)
     _bound: bool = attrs.field(init=False, default=False)
     _wanted: bool = attrs.field(init=False, default=False)
@@ -121,6 +124,8 @@ class Subscription(Generic[_C]):
 
     def start(self) -> None:
         """Take events as soon as there is a connection."""
+        if self.ended:
+            return
         self._wanted = True
         self._handling.begin()
         self.connected()
@@ -137,8 +142,24 @@ class Subscription(Generic[_C]):
         self._give_up_attempt()
 
     def stop_taking(self) -> Deferred[None]:
-        """Take no more events; fires once those under way have their verdict, and the broker knows it."""
-        return Deferred.fromCoroutine(self._stop_taking())
+        """
+        Take no more events.
+
+        :return: fires once those under way have their verdict, and the broker knows it.  Who calls it again waits for the same;
+            cancelling it ends the waiting alone.
+        """
+        stopping = self._stopping
+        if stopping is None:
+            stopping = self._stopping = Deferred.fromCoroutine(self._stop_taking())
+            _ = stopping.addBoth(self._stopped)
+        stopped: Deferred[None] = Deferred(lambda _: None)
+
+        def tell(result: Any) -> None:
+            if not stopped.called:
+                stopped.callback(result)
+
+        watch(stopping, tell)
+        return stopped
 
     def cut_short(self) -> None:
         """Cancel the handlers at work."""
@@ -152,7 +173,7 @@ class Subscription(Generic[_C]):
 
     def unsubscribe(self) -> Deferred[None]:
         """See :meth:`ISubscription.unsubscribe`."""
-        self._forget(self)
+        self.ended = True
         return self.stop_taking()
 
     def delete(self) -> Deferred[None]:
@@ -307,10 +328,17 @@ class Subscription(Generic[_C]):
         await self._all_aside()
         await self._leave()
 
+    def _stopped(self, result: Any) -> Any:
+        self._stopping = None
+        # Not before: while events are under way, who stops the transport waits for them.
+        if self.ended:
+            self._forget(self)
+        return result
+
     async def _delete(self) -> None:
         connection = self._needed_connection()
-        self._forget(self)
-        await self._stop_taking()
+        self.ended = True
+        await self.stop_taking()
         await self._remove(connection)
 
     def _needed_connection(self) -> _C:
