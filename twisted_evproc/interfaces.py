@@ -409,7 +409,7 @@ class ISubscription(Interface):
         """
         Take no more events, and finish those under way.  The group and its events stay.
 
-        :return: fires once nothing is under way any more.
+        :return: fires once nothing is under way any more; called by a handler of one of these events, once nothing else is.
         """
 
     def delete() -> Deferred[None]:

@@ -760,6 +760,80 @@ class TestStopping:
         await world.until(heard.reached(1))
         assert heard.envelopes[0].redelivered
 
+    @pytest.mark.parametrize("end", ["unsubscribe", "stop"])
+    @pytest.mark.parametrize("waits", ["not", "at once", "later"])
+    @pytest_twisted.ensureDeferred
+    async def test_may_be_asked_for_by_a_handler(self, world: World, end: str, waits: str) -> None:
+        transport, other, begun, late = await world.started(), await world.started(), Heard(), Heard()
+        done: Deferred[None] = Deferred()
+        ends: dict[str, Any] = {"stop": transport.stop}
+
+        def handle(event: Any) -> Any:
+            begun(event)
+            ending = ends[end]()
+            return None if waits == "not" else ending
+
+        async def handle_later(event: Any) -> None:
+            begun(event)
+            await transport.publish("pace", pace=True)
+            await ends[end]()
+            done.callback(None)
+
+        await world.until(other.subscribe("pace", Heard(), pace=True))
+        subscription = await world.until(transport.subscribe("g", handle_later if waits == "later" else handle, pace=False))
+        ends["unsubscribe"] = subscription.unsubscribe
+        await world.until(transport.publish(1, pace=False))
+        await world.until(begun.reached(1))
+
+        if waits == "later":
+            await world.until(done)
+        await world.until(transport.stop())
+
+        await world.until(other.subscribe("g", late, pace=False))
+        await world.until(other.publish("end", pace=False))
+        await world.until(late.reached(1))
+        assert (list(begun), list(late), transport.state) == ([1], ["end"], "stopped")
+
+    @pytest_twisted.ensureDeferred
+    async def test_may_be_asked_for_by_several_handlers_while_another_is_at_work(self, world: World) -> None:
+        transport, other, slow, late, stopped = await world.started(), await world.started(), Slow(), Heard(), Heard()
+
+        async def stop(event: Any) -> None:
+            await transport.stop()
+            stopped(event)
+
+        await world.until(transport.subscribe("slow", slow, slow=True))
+        await world.until(transport.subscribe("stop", stop, stop=True))
+        await world.until(transport.publish("work", slow=True))
+        await world.until(slow.reached(1))
+        # In one turn, so that both have come before the first of them is heard of.
+        await world.until(DeferredList([transport.publish(number, stop=True) for number in range(2)]))
+        await world.until(other.publish("pace", stop=True))
+        assert not stopped
+        slow.pending[0].callback(None)
+        await world.until(transport.stop())
+
+        assert {0, 1} >= set(stopped) != set()
+        await world.until(other.subscribe("slow", late, slow=True))
+        await world.until(other.publish("end", slow=True))
+        await world.until(late.reached(1))
+        assert list(late) == ["end"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_of_a_group_that_a_handler_deletes(self, world: World) -> None:
+        transport, done = await world.started(), Heard()
+
+        async def handle(event: Any) -> None:
+            await subscription.delete()
+            done(event)
+
+        subscription = await world.until(transport.subscribe("g", handle))
+        await world.until(transport.publish(1))
+        await world.until(done.reached(1))
+
+        await world.error(transport.publish(2), Unroutable)
+        assert list(done) == [1]
+
     @pytest_twisted.ensureDeferred
     async def test_in_a_hurry_gives_events_back(self, world: World) -> None:
         transport, other, slow, heard = await world.started(), await world.started(), Slow(), Heard()

@@ -131,6 +131,50 @@ def test_what_goes_on_all_the_same_is_given_back_and_forgotten() -> None:
     assert (scene.verdicts, scene.counts.under_way, scene.counts.handled) == ([GIVEN_BACK], 0, 0)
 
 
+def test_a_handler_at_work_is_waited_for_also_while_it_is_being_called() -> None:
+    drained: list[Deferred[None]] = []
+    scene: Scene = Scene(lambda event: drained.append(scene.handling.drained()))
+
+    def tell(verdict: Verdict) -> None:
+        assert_pending(drained[0])
+        scene.verdicts.append(verdict)
+
+    scene.handling.take(envelope(), tell)
+    result_now(drained[0])
+    assert (scene.verdicts, scene.counts.under_way) == ([DONE], 0)
+
+
+def test_a_handler_waits_for_others_that_do_not_wait_themselves() -> None:
+    slow: Deferred[None] = Deferred()
+    ended: list[Any] = []
+
+    async def wait(event: Any) -> None:
+        assert scene.handling.is_calling_us
+        await scene.handling.others_drained()
+        ended.append(event)
+
+    scene: Scene = Scene(lambda event: slow if event == 0 else wait(event))
+    for number in range(3):
+        scene.take(envelope(b"%d" % number))
+    assert (ended, scene.handling.is_calling_us) == ([], False)
+    slow.callback(None)
+    assert (ended, scene.verdicts) == ([1, 2], [DONE] * 3)
+
+
+def test_what_a_handler_leaves_behind_is_not_being_called() -> None:
+    later: Deferred[None] = Deferred()
+    found: list[bool] = []
+
+    async def left_behind() -> None:
+        await later
+        found.append(scene.handling.is_calling_us)
+
+    scene: Scene = Scene(lambda event: [Deferred.fromCoroutine(left_behind())])
+    scene.take(envelope())
+    later.callback(None)
+    assert found == [False]
+
+
 def test_events_whose_handlers_wait_for_the_same_deferred_have_a_verdict_each() -> None:
     shared: Deferred[None] = Deferred()
     scene = Scene(lambda event: shared)
@@ -237,8 +281,10 @@ def test_who_exits_is_not_held_back() -> None:
     def leave(event: Any) -> None:
         raise SystemExit(3)
 
+    scene = Scene(leave)
     with pytest.raises(SystemExit):
-        Scene(leave).take(envelope())
+        scene.take(envelope())
+    assert (scene.handling.under_way, scene.counts.under_way) == (0, 0)
 
 
 def test_a_bound_method_is_a_target() -> None:

@@ -303,7 +303,10 @@ class Transport:
             return ended
         # A later call may be in a greater hurry.
         within(self.clock, timeout, stopping, self._cut_short)
-        _ = stopping.addCallback(ended.callback)
+        finished: Deferred[Any] = stopping
+        if any(subscription.is_calling_us for subscription in self._subscriptions):
+            finished = DeferredList([subscription.others_finished() for subscription in self._subscriptions])
+        _ = finished.addCallback(lambda _: ended.callback(None))
         return ended
 
     async def _drain(self) -> None:

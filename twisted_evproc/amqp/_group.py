@@ -161,6 +161,15 @@ class Subscription(Generic[_C]):
         watch(stopping, tell)
         return stopped
 
+    @property
+    def is_calling_us(self) -> bool:
+        """Whether we are being called by a handler at work; it cannot wait for its own end."""
+        return self._handling.is_calling_us
+
+    def others_finished(self) -> Deferred[None]:
+        """Fires once all events have their verdict but for those whose handlers wait for that."""
+        return self._handling.others_drained()
+
     def cut_short(self) -> None:
         """Cancel the handlers at work."""
         self._handling.cut_short()
@@ -174,7 +183,8 @@ class Subscription(Generic[_C]):
     def unsubscribe(self) -> Deferred[None]:
         """See :meth:`ISubscription.unsubscribe`."""
         self.ended = True
-        return self.stop_taking()
+        stopped = self.stop_taking()
+        return self.others_finished() if self.is_calling_us else stopped
 
     def delete(self) -> Deferred[None]:
         """See :meth:`ISubscription.delete`."""
@@ -338,7 +348,8 @@ class Subscription(Generic[_C]):
     async def _delete(self) -> None:
         connection = self._needed_connection()
         self.ended = True
-        await self.stop_taking()
+        stopped = self.stop_taking()
+        await (self.others_finished() if self.is_calling_us else stopped)
         await self._remove(connection)
 
     def _needed_connection(self) -> _C:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -16,7 +17,7 @@ from ..dispatch import arrived, settle, watch
 from ..errors import ConfigurationError, EventNotDecodable, TransportError, WireError
 from ..interfaces import IEventHandler
 from ..sources import DispatchEventHandler, QueuedEvent, as_handler
-from ._envelope import Envelope, enter_envelope
+from ._envelope import Envelope, current_envelope, enter_envelope
 from ._options import SubscriptionOptions, check_names
 from ._statistics import Counts
 from ._wire import WireSpec
@@ -116,6 +117,21 @@ class _Details:
         return {keyword: value for keyword, value in details.items() if keyword in allowed}
 
 
+@attrs.define(eq=False)
+class _Work:
+    """
+    An event without a verdict.
+
+    :ivar found: what its target gave; ``None`` while that is being called.
+    :ivar waits: whether its target waits for the others to have their verdict.
+    """
+
+    envelope: Envelope
+    tell: Callable[[Verdict], object]
+    found: Deferred[Any] | None = None
+    waits: bool = False
+
+
 class Handling:
     """Handles the events of one subscription, and says what is to follow."""
 
@@ -126,11 +142,13 @@ class Handling:
         self._decode = (options.codec or codec).decode
         self._scope = scope
         self._counts = counts
-        # What takes each result, and the Deferred it comes from, which several may share; without what was given up.
-        self._under_way: dict[Callable[[Any], None], Deferred[Any]] = {}
+        # Without what was given up.
+        self._under_way: dict[_Work, None] = {}
         # By the IDs that are to be remembered: who waits for the delivery at work.
         self._in_hand: dict[str, list[Deferred[None]]] = {}
+        # Who waits for all to have their verdict, and who for those that do not wait themselves.
         self._idle: list[Deferred[None]] = []
+        self._others_idle: list[Deferred[None]] = []
         self._ended = False
 
     def check_spec(self, match_spec: Mapping[str, Any]) -> WireSpec:
@@ -156,51 +174,83 @@ class Handling:
         :param tell: hears the verdict, once, at once where the handlers return at once.
         """
         self._counts.received += 1
-        if self._options.dedupe is None:
-            found = self._handled(envelope)
-        else:
-            found = settle(self._handled_once(envelope), copy_context())
-        if not isinstance(found, Deferred):
-            tell(self._verdict(envelope, found))
-            return
+        # Before the target is called, which may end its own subscription.
+        work = _Work(envelope, tell)
+        self._under_way[work] = None
         self._counts.under_way += 1
+        try:
+            if self._options.dedupe is None:
+                found = self._handled(envelope)
+            else:
+                found = settle(self._handled_once(envelope), copy_context())
+        except BaseException:
+            self._take_out(work)
+            raise
+        if isinstance(found, Deferred):
+            work.found = found
+            watch(found, partial(self._hear, work))
+        else:
+            self._hear(work, found)
 
-        def hear(result: Any) -> None:
-            if self._under_way.pop(hear, None) is None:
-                return
-            self._counts.under_way -= 1
-            try:
-                tell(self._verdict(envelope, result))
-            finally:
-                if not self._under_way:
-                    idle, self._idle = self._idle, []
-                    for waiting in idle:
-                        waiting.callback(None)
+    def _hear(self, work: _Work, result: Any) -> None:
+        if work not in self._under_way:
+            return
+        self._take_out(work)
+        try:
+            work.tell(self._verdict(work.envelope, result))
+        finally:
+            self._tell_idle()
 
-        self._under_way[hear] = found
-        watch(found, hear)
+    def _take_out(self, work: _Work) -> None:
+        del self._under_way[work]
+        self._counts.under_way -= 1
+
+    def _tell_idle(self) -> None:
+        idle: list[Deferred[None]] = []
+        if not self._under_way:
+            idle, self._idle = self._idle, []
+        if self._others_idle and all(work.waits for work in self._under_way):
+            idle, self._others_idle = idle + self._others_idle, []
+        for waiting in idle:
+            if not waiting.called:
+                waiting.callback(None)
 
     def drained(self) -> Deferred[None]:
         """Fires once no event is without a verdict."""
-        waiting: Deferred[None] = Deferred()
-        if self._under_way:
-            self._idle.append(waiting)
-        else:
-            waiting.callback(None)
+        return self._waiting_in(self._idle)
+
+    @property
+    def is_calling_us(self) -> bool:
+        """Whether we are being called by the target, about an event that has no verdict yet."""
+        envelope = current_envelope()
+        return envelope is not None and any(work.envelope is envelope for work in self._under_way)
+
+    def others_drained(self) -> Deferred[None]:
+        """As :meth:`drained`, for a target: without the event that it has, and those whose targets wait in the same way."""
+        envelope = current_envelope()
+        for work in self._under_way:
+            work.waits = work.waits or work.envelope is envelope
+        return self._waiting_in(self._others_idle)
+
+    def _waiting_in(self, those: list[Deferred[None]]) -> Deferred[None]:
+        waiting: Deferred[None] = Deferred(lambda _: None)
+        those.append(waiting)
+        self._tell_idle()
         return waiting
 
     def cut_short(self) -> None:
         """Cancel what is at work; their events are given back, and what goes on all the same is not waited for."""
         self._ended = True
-        for deferred in list(self._under_way.values()):
-            deferred.cancel()
+        for work in list(self._under_way):
+            if work.found is not None:
+                work.found.cancel()
         stubborn = list(self._under_way)
         if stubborn:
             _LOG.warn(
                 "{number} events of {scope} are given back while their handlers go on", number=len(stubborn), scope=self._scope
             )
-        for hear in stubborn:
-            hear(Failure(CancelledError()))
+        for work in stubborn:
+            self._hear(work, Failure(CancelledError()))
 
     def begin(self) -> None:
         """Work again after :meth:`cut_short`."""
