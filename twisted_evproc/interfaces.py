@@ -437,7 +437,12 @@ class ICodec(Interface):
 
 
 class IDeduplicator(Interface):
-    """Remembers which events were handled, so that a second delivery is not handled again."""
+    """
+    Remembers which events were handled, so that a second delivery is not handled again.
+
+    What it raises, or fails with, is logged, and is no failure of the event: what ``seen`` does not tell is asked again until it
+    does, and the event waits; what cannot be remembered was handled all the same, and a second delivery would be handled too.
+    """
 
     def open() -> Eventual[Any]:
         """Get ready; called before anything else, and again by each who uses it and after each reconnection."""

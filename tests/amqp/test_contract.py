@@ -20,6 +20,7 @@ from twisted_evproc.amqp import (
     Encoded,
     MemoryBroker,
     MemoryTransport,
+    RecentEvents,
     StateChange,
     current_envelope,
     traceparent,
@@ -677,6 +678,52 @@ class TestDuplicates:
         await world.until(poison.heard.reached(2))
 
         assert (list(poison.heard), transport.statistics().duplicates) == ([1, 1], 0)
+
+    @pytest_twisted.ensureDeferred
+    async def test_that_cannot_be_told_wait_until_they_can(self, world: World) -> None:
+        class Locked(RecentEvents):
+            asked = 0
+
+            def seen(self, scope: str, event_id: str) -> bool:
+                self.asked += 1
+                if self.asked == 1:
+                    raise OSError("locked")
+                return super().seen(scope, event_id)
+
+        transport, heard, locked = await world.started(), Heard(), Locked(100_000)
+        await world.until(transport.subscribe("g", heard, dedupe=locked, max_deliveries=1, crash_limit=0))
+        for _ in range(2):
+            await world.until(transport.publish("event", event_id="1"))
+
+        while not transport.statistics().duplicates:
+            await world.until(transport.publish("later"))
+
+        assert heard.count("event") == 1
+        assert await world.until(transport.dead_letters("g").count()) == 0
+
+    @pytest_twisted.ensureDeferred
+    async def test_that_cannot_be_told_go_back_when_the_subscription_ends(self, world: World) -> None:
+        class Broken(RecentEvents):
+            def __init__(self, size: int) -> None:
+                super().__init__(size)
+                self.asked: Deferred[None] = Deferred()
+
+            def seen(self, scope: str, event_id: str) -> bool:
+                if not self.asked.called:
+                    self.asked.callback(None)
+                raise OSError("gone")
+
+        transport, heard = await world.started(), Heard()
+        broken = Broken(10)
+        subscription = await world.until(transport.subscribe("g", Heard(), dedupe=broken))
+        await world.until(transport.publish("event"))
+        await world.until(broken.asked)
+
+        await world.until(subscription.unsubscribe())
+
+        await world.until(transport.subscribe("g", heard))
+        await world.until(heard.reached(1))
+        assert list(heard) == ["event"]
 
 
 class TestStopping:

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from twisted_evproc import EventDispatcher
 from twisted_evproc.amqp import Envelope, JSONCodec, RecentEvents, SubscriptionOptions, current_envelope
-from twisted_evproc.amqp._handling import DONE, GIVEN_BACK, Dead, Handling, Retry, Verdict, check_target
+from twisted_evproc.amqp._handling import DONE, GIVEN_BACK, LATER, Dead, Handling, Retry, Verdict, check_target
 from twisted_evproc.amqp._statistics import Counts
 from twisted_evproc.testing import assert_pending, result_now
 
@@ -213,7 +213,7 @@ def test_a_deferred_that_a_deduplicator_gives_to_several_says_the_same_to_each()
     assert (heard, scene.verdicts, scene.counts.duplicates) == ([], [DONE, DONE], 2)
 
 
-def test_a_deduplicator_that_cannot_remember_two_has_failed_for_both() -> None:
+def test_what_cannot_be_remembered_was_handled_all_the_same() -> None:
     written: Deferred[None] = Deferred()
 
     class Waiting(RecentEvents):
@@ -223,8 +223,10 @@ def test_a_deduplicator_that_cannot_remember_two_has_failed_for_both() -> None:
     scene = Scene(lambda event: None, dedupe=Waiting(1))
     for event_id in ("a", "b"):
         scene.take(envelope(event_id=event_id))
-    written.errback(OSError("disk"))
-    assert scene.verdicts == [Retry(1.0, "OSError: disk")] * 2
+    with capturedLogs() as logged:
+        written.errback(OSError("disk"))
+    assert (scene.verdicts, scene.counts.handled) == ([DONE, DONE], 2)
+    assert [(event["log_failure"].type, event["id"]) for event in logged] == [(OSError, "a"), (OSError, "b")]
 
 
 def test_after_beginning_again_a_cancellation_is_a_failure() -> None:
@@ -255,14 +257,38 @@ def test_it_is_remembered_only_once_it_is_handled() -> None:
     assert seen.seen("scope", "id")
 
 
-def test_a_deduplicator_that_fails_is_a_failure() -> None:
+@pytest.mark.parametrize("error", [OSError("disk"), CancelledError()])
+def test_what_a_deduplicator_does_not_tell_it_is_asked_later(error: Exception) -> None:
     class Broken(RecentEvents):
-        def seen(self, scope: str, event_id: str) -> bool:
-            raise OSError("disk")
+        broken = True
 
-    scene = Scene(print, dedupe=Broken(1))
+        def seen(self, scope: str, event_id: str) -> bool:
+            if self.broken:
+                raise error
+            return super().seen(scope, event_id)
+
+    heard: list[Any] = []
+    broken = Broken(1)
+    scene = Scene(heard.append, dedupe=broken, max_deliveries=1)
+    with capturedLogs() as logged:
+        scene.take(envelope())
+    assert (scene.verdicts, heard) == ([LATER], [])
+    assert [(event["log_failure"].value, event["id"]) for event in logged] == [(error, "id")]
+    broken.broken = False
+    scene.handling.take(envelope(), scene.verdicts.append, again=True)
+    assert (scene.verdicts, heard) == ([LATER, DONE], [1])
+    assert (scene.counts.received, scene.counts.handled, scene.counts.under_way) == (1, 1, 0)
+
+
+def test_who_asks_a_deduplicator_can_be_cut_short() -> None:
+    class Silent(RecentEvents):
+        def seen(self, scope: str, event_id: str) -> Any:
+            return Deferred()
+
+    scene = Scene(print, dedupe=Silent(1))
     scene.take(envelope())
-    assert scene.verdicts == [Retry(1.0, "OSError: disk")]
+    scene.handling.cut_short()
+    assert scene.verdicts == [GIVEN_BACK]
 
 
 def test_a_dispatcher_that_does_not_run_takes_nothing() -> None:

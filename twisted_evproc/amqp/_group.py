@@ -17,7 +17,7 @@ from zope.interface import implementer
 from ..dispatch import arrived, settle, watch
 from ..errors import SubscriptionRefused, TransportError
 from ..interfaces import ISubscription
-from ._handling import Done, GivenBack, Handling, Verdict
+from ._handling import Done, GivenBack, Handling, Later, Verdict
 from ._put_aside import put_aside
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _LOG = Logger(namespace="twisted_evproc.amqp")
 
-#: Seconds before something that the broker refused is tried again.
+#: Seconds before something that the broker refused, or a deduplicator did not tell, is tried again.
 AGAIN_SECONDS = 1.0
 
 
@@ -284,6 +284,11 @@ class Subscription(Generic[_C]):
     def _take(self, envelope: Envelope, delivery: Delivery) -> None:
         self._handling.take(envelope, partial(self._follow, envelope, delivery))
 
+    def _take_again(self, envelope: Envelope, delivery: Delivery) -> None:
+        # Otherwise it is with the broker again, or about to be.
+        if self._wanted and delivery.is_open:
+            self._handling.take(envelope, partial(self._follow, envelope, delivery), again=True)
+
     def _follow(self, envelope: Envelope, delivery: Delivery, verdict: Verdict) -> None:
         if not delivery.is_open:
             return
@@ -291,6 +296,9 @@ class Subscription(Generic[_C]):
             delivery.acknowledge()
         elif isinstance(verdict, GivenBack):
             delivery.give_back()
+        elif isinstance(verdict, Later):
+            # Given back, it would come again at once, and each time count for crash_limit.
+            _ = self._clock.callLater(AGAIN_SECONDS, self._take_again, envelope, delivery)
         else:
             # It is acknowledged only once it is safe in its new place: twice rather than never.
             message = put_aside(verdict, envelope, self._topology, self.group, self._clock.seconds())

@@ -53,9 +53,15 @@ class GivenBack:
     """Handling it was cut short: it stays with the broker, which delivers it again."""
 
 
-Verdict: TypeAlias = Done | Retry | Dead | GivenBack
+@attrs.frozen
+class Later:
+    """Whether the event was handled before could not be told: it is to be taken again, and stays in our hands until then."""
+
+
+Verdict: TypeAlias = Done | Retry | Dead | GivenBack | Later
 DONE = Done()
 GIVEN_BACK = GivenBack()
+LATER = Later()
 
 #: Hands an event to its target; gives a value, a Deferred or a coroutine.
 Target: TypeAlias = Callable[[Any, Envelope], Any]
@@ -167,13 +173,15 @@ class Handling:
         """How many events have no verdict yet."""
         return len(self._under_way)
 
-    def take(self, envelope: Envelope, tell: Callable[[Verdict], object]) -> None:
+    def take(self, envelope: Envelope, tell: Callable[[Verdict], object], *, again: bool = False) -> None:
         """
         Handle an event.
 
         :param tell: hears the verdict, once, at once where the handlers return at once.
+        :param again: whether the verdict on the same delivery was :class:`Later` before.
         """
-        self._counts.received += 1
+        if not again:
+            self._counts.received += 1
         # Before the target is called, which may end its own subscription.
         work = _Work(envelope, tell)
         self._under_way[work] = None
@@ -281,10 +289,30 @@ class Handling:
             await turn
         self._in_hand[envelope.id] = []
         try:
-            if await arrived(settle(dedupe.seen(self._scope, envelope.id))):
-                return _SEEN
+            try:
+                if await arrived(settle(dedupe.seen(self._scope, envelope.id))):
+                    return _SEEN
+            except Exception as error:
+                if isinstance(error, CancelledError) and self._ended:
+                    raise
+                _LOG.failure(
+                    "{dedupe!r} cannot tell whether the event {id} of {scope} was handled before, and is asked again",
+                    dedupe=dedupe,
+                    id=envelope.id,
+                    scope=self._scope,
+                )
+                return _UNKNOWN
             value = await arrived(self._handled(envelope))
-            await arrived(settle(dedupe.remember(self._scope, envelope.id)))
+            try:
+                await arrived(settle(dedupe.remember(self._scope, envelope.id)))
+            except Exception:  # noqa: BLE001  whatever went wrong: it was handled
+                # A duplicate may come of this, and one is certain to come of handling it again.
+                _LOG.failure(
+                    "{dedupe!r} could not remember the event {id} of {scope}, which was handled",
+                    dedupe=dedupe,
+                    id=envelope.id,
+                    scope=self._scope,
+                )
             return value
         finally:
             for turn in self._in_hand.pop(envelope.id):
@@ -295,6 +323,8 @@ class Handling:
         if result is _SEEN:
             counts.duplicates += 1
             return DONE
+        if result is _UNKNOWN:
+            return LATER
         if not isinstance(result, Failure):
             counts.handled += 1
             return DONE
@@ -330,3 +360,4 @@ def _reason(error: BaseException | None) -> str:
 
 
 _SEEN = object()
+_UNKNOWN = object()
