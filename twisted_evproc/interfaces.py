@@ -448,10 +448,16 @@ class IDeduplicator(Interface):
         """Get ready; called before anything else, and again by each who uses it and after each reconnection."""
 
     def seen(scope: str, event_id: str) -> Eventual[bool]:
-        """Whether an event was remembered in a scope: one exchange and group."""
+        """
+        Whether an event was remembered.
+
+        :param scope: one exchange and group.
+        :param event_id: what tells the event from all others in a scope, made of its source and its ID: printable text of 512
+            characters at most, always the same for the same event.
+        """
 
     def remember(scope: str, event_id: str) -> Eventual[Any]:
-        """Remember an event; remembering it twice changes nothing."""
+        """Remember an event; remembering it twice changes nothing.  See :meth:`seen`."""
 
     def close() -> Eventual[Any]:
         """Let go of what is held; called by whoever made it."""

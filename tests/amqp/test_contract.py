@@ -669,6 +669,20 @@ class TestDuplicates:
         assert transport.statistics().duplicates == 2
 
     @pytest_twisted.ensureDeferred
+    async def test_with_the_id_of_an_event_from_elsewhere_are_none(self, world: World) -> None:
+        here, there, heard = await world.started(source="/here"), await world.started(source="/there"), Heard()
+        await world.until(here.subscribe("g", heard, dedupe=10))
+
+        for transport, event in ((here, "here"), (there, "there"), (here, "again")):
+            await world.until(transport.publish(event, event_id="1"))
+        await world.until(there.publish("end"))
+        await world.until(heard.reached(3))
+
+        assert list(heard) == ["here", "there", "end"]
+        assert [envelope.id for envelope in heard.envelopes[:2]] == ["1", "1"]
+        assert here.statistics().duplicates == 1
+
+    @pytest_twisted.ensureDeferred
     async def test_of_what_failed_are_none(self, world: World) -> None:
         transport, poison = await world.started(), Poison()
         await world.until(transport.subscribe("g", poison, dedupe=10, retry_delays=(0.2,)))

@@ -1,15 +1,36 @@
-"""Remembering what was handled, in memory."""
+"""Remembering what was handled: by which key, and in memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from zope.interface.verify import verifyObject
 
 from twisted_evproc.amqp import RecentEvents
+from twisted_evproc.amqp._dedupe import key_of
 from twisted_evproc.errors import ConfigurationError
 from twisted_evproc.interfaces import IDeduplicator
+
+PARTS = st.text(st.sampled_from("a %20\0\udc80\N{SNOWMAN}"), max_size=4) | st.sampled_from(["x" * 300, "x" * 600])
+
+
+@given(PARTS, PARTS, PARTS, PARTS)
+def test_keys_are_as_different_as_sources_with_ids(source: str, event_id: str, other_source: str, other_id: str) -> None:
+    same = (source, event_id) == (other_source, other_id)
+    assert (key_of(source, event_id) == key_of(other_source, other_id)) is same
+
+
+@given(PARTS, PARTS)
+def test_a_table_takes_every_key(source: str, event_id: str) -> None:
+    key = key_of(source, event_id)
+    assert 0 < len(key) <= 512 and key.isprintable()
+
+
+def test_keys_that_a_person_can_read() -> None:
+    assert key_of("/shop", "17") == "/shop 17"
 
 
 def test_it_provides_the_interface() -> None:

@@ -252,9 +252,9 @@ def test_it_is_remembered_only_once_it_is_handled() -> None:
     waiting: Deferred[None] = Deferred()
     scene = Scene(lambda event: waiting, dedupe=seen)
     scene.take(envelope())
-    assert not seen.seen("scope", "id")
+    assert not seen.seen("scope", "/here id")
     waiting.callback(None)
-    assert seen.seen("scope", "id")
+    assert seen.seen("scope", "/here id")
 
 
 @pytest.mark.parametrize("error", [OSError("disk"), CancelledError()])

@@ -217,7 +217,7 @@ def test_a_deduplicator_that_cannot_be_opened_is_tried_again(scene: Scene) -> No
                 raise OSError("locked")
 
         def seen(self, scope: str, event_id: str) -> bool:
-            return (scope, event_id) == ("x.g", "old")
+            return (scope, event_id) == ("x.g", "/x old")
 
         def remember(self, scope: str, event_id: str) -> None:
             pass

@@ -1,13 +1,26 @@
-"""Remembering what was handled, in memory."""
+"""Remembering what was handled: by which key, and in memory."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
 from zope.interface import implementer
 
 from .._options import needed_number
 from ..interfaces import IDeduplicator
+
+#: A table takes no longer keys.
+MAX_KEY = 512
+
+
+def key_of(source: str, event_id: str) -> str:
+    """What tells an event from all others: its source and its ID, neither of which does alone; or a hash of them."""
+    # The first space parts them.
+    key = f"{source.replace('%', '%25').replace(' ', '%20')} {event_id}"
+    if len(key) <= MAX_KEY and key.isprintable():
+        return key
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @implementer(IDeduplicator)

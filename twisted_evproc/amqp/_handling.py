@@ -17,6 +17,7 @@ from ..dispatch import arrived, settle, watch
 from ..errors import ConfigurationError, EventNotDecodable, TransportError, WireError
 from ..interfaces import IEventHandler
 from ..sources import DispatchEventHandler, QueuedEvent, as_handler
+from ._dedupe import key_of
 from ._envelope import Envelope, current_envelope, enter_envelope
 from ._options import SubscriptionOptions, check_names
 from ._statistics import Counts
@@ -150,7 +151,7 @@ class Handling:
         self._counts = counts
         # Without what was given up.
         self._under_way: dict[_Work, None] = {}
-        # By the IDs that are to be remembered: who waits for the delivery at work.
+        # By the keys that are to be remembered: who waits for the delivery at work.
         self._in_hand: dict[str, list[Deferred[None]]] = {}
         # Who waits for all to have their verdict, and who for those that do not wait themselves.
         self._idle: list[Deferred[None]] = []
@@ -282,15 +283,16 @@ class Handling:
         dedupe = self._options.dedupe
         if not envelope.id:
             return await arrived(self._handled(envelope))
+        key = key_of(envelope.source, envelope.id)
         # Delivered again while the first delivery is at work, after a lost connection say: what comes of that one decides.
-        while (waiting := self._in_hand.get(envelope.id)) is not None:
+        while (waiting := self._in_hand.get(key)) is not None:
             turn: Deferred[None] = Deferred()
             waiting.append(turn)
             await turn
-        self._in_hand[envelope.id] = []
+        self._in_hand[key] = []
         try:
             try:
-                if await arrived(settle(dedupe.seen(self._scope, envelope.id))):
+                if await arrived(settle(dedupe.seen(self._scope, key))):
                     return _SEEN
             except Exception as error:
                 if isinstance(error, CancelledError) and self._ended:
@@ -304,7 +306,7 @@ class Handling:
                 return _UNKNOWN
             value = await arrived(self._handled(envelope))
             try:
-                await arrived(settle(dedupe.remember(self._scope, envelope.id)))
+                await arrived(settle(dedupe.remember(self._scope, key)))
             except Exception:  # noqa: BLE001  whatever went wrong: it was handled
                 # A duplicate may come of this, and one is certain to come of handling it again.
                 _LOG.failure(
@@ -315,7 +317,7 @@ class Handling:
                 )
             return value
         finally:
-            for turn in self._in_hand.pop(envelope.id):
+            for turn in self._in_hand.pop(key):
                 turn.callback(None)
 
     def _verdict(self, envelope: Envelope, result: Any) -> Verdict:
