@@ -402,7 +402,9 @@ class ISubscription(Interface):
 
         Events that wait already are still handled.
 
-        :return: fires once the new match-spec holds and the old one does not any more.
+        :return: fires once the new match-spec holds and the old one does not any more.  Fails with
+            :class:`~twisted_evproc.errors.TransportError` once :meth:`unsubscribe` or :meth:`delete` was called, and while there
+            is no connection.
         """
 
     def unsubscribe() -> Deferred[None]:

@@ -268,6 +268,26 @@ class TestMatching:
         await world.until(transport.publish(1, n=1))
         await world.until(heard.reached(1))
 
+    @pytest.mark.parametrize("end", ["unsubscribe", "delete"])
+    @pytest_twisted.ensureDeferred
+    async def test_change_refuses_what_has_ended(self, world: World, end: str) -> None:
+        transport, heard = await world.started(), Heard()
+        subscription = await world.until(transport.subscribe("g", Heard(), n=1))
+        # Too late or not: one that has begun may be done with.
+        changing = subscription.change(n=2)
+        ending = getattr(subscription, end)()
+
+        while_it_ends = await world.error(subscription.change(n=3), TransportError)
+        await world.until(DeferredList([changing, ending], consumeErrors=True))
+        behind_that = await world.error(subscription.change(n=3), TransportError)
+
+        for error in (while_it_ends, behind_that):
+            assert "has ended and binds its group no more; subscribe() the group with the new match-spec" in str(error)
+        await world.until(transport.subscribe("g", heard, n=1))
+        await world.error(transport.publish(3, n=3), Unroutable)
+        await world.until(transport.publish(1, n=1))
+        await world.until(heard.reached(1))
+
 
 class TestGroups:
     @pytest_twisted.ensureDeferred

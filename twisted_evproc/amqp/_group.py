@@ -178,7 +178,15 @@ class Subscription(Generic[_C]):
 
     def change(self, **match_spec: Any) -> Deferred[None]:
         """See :meth:`ISubscription.change`."""
-        return Deferred.fromCoroutine(self._change(self._handling.check_spec(match_spec)))
+        return Deferred.fromCoroutine(self._change_unless_ended(self._handling.check_spec(match_spec)))
+
+    async def _change_unless_ended(self, spec: WireSpec) -> None:
+        self._check_not_ended()
+        await self._change(spec)
+
+    def _check_not_ended(self) -> None:
+        if self.ended:
+            raise TransportError(f"{self!r} has ended and binds its group no more; subscribe() the group with the new match-spec")
 
     def unsubscribe(self) -> Deferred[None]:
         """See :meth:`ISubscription.unsubscribe`."""
@@ -213,6 +221,7 @@ class Subscription(Generic[_C]):
         raise NotImplementedError
 
     async def _change(self, spec: WireSpec) -> None:
+        """Bind the group to something else; whoever has to wait before that sees again whether we have ended."""
         raise NotImplementedError
 
     async def _remove(self, connection: _C) -> None:

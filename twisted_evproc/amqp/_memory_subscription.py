@@ -88,6 +88,7 @@ class MemorySubscription(Subscription["MemoryConnection"]):
     async def _change(self, spec: WireSpec) -> None:
         connection = self._needed_connection()
         await deferLater(self._clock, 0)
+        self._check_not_ended()
         connection.broker.bind(self._topology, self.group, spec)
         self._spec = spec
 

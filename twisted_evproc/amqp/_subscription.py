@@ -255,10 +255,11 @@ class AMQPSubscription(Subscription[BrokerConnection]):
     async def _change(self, spec: WireSpec) -> None:
         _ = self._needed_connection()
         await self._turn.acquire()
-        old = self._spec
-        # Whoever connects next makes it hold, should this be cut short.
-        self._spec, self._bound = spec, False
         try:
+            self._check_not_ended()
+            old = self._spec
+            # Whoever connects next makes it hold, should this be cut short.
+            self._spec, self._bound = spec, False
             while True:
                 connection = self._connection()
                 try:
