@@ -232,6 +232,64 @@ class TestFlowTrigger:
             assert len(reader.runs("flow")) == 1
 
     @pytest_twisted.ensureDeferred
+    async def test_what_comes_to_a_run_that_a_failure_has_stopped_follows_when_it_is_recovered(
+        self, pair: Pair, tmp_path: Path
+    ) -> None:
+        broken = [ValueError("no")]
+
+        def step() -> None:
+            if broken:
+                raise broken[0]
+
+        flow, handled = Flow(tmp_path / "flow.db", step=step), Heard()
+        trigger = flow.trigger(number)
+
+        async def hear(event: Any) -> None:
+            await trigger(event)
+            handled()
+
+        with capturedLogs() as logs:
+            async with pair() as (here, there):
+                await here.subscribe("flow", hear, kind="order")
+                for count in (1, 2):
+                    await there.publish({"number": count}, kind="order")
+                    await handled.come(count)
+                    await flow.end()
+            told = [event for event in logs if "nothing follows in run" in str(event.get("log_format"))]
+            assert [(event["flow"], event["tasks"]) for event in told] == [(flow.eventor, "step 1")] * 2
+            assert flow.ran.all == ["1"]
+            broken.clear()
+            flow.eventor.run_mode = RunMode.recover
+            assert await flow.eventor.run()
+        assert sorted(flow.ran.all[1:]) == ["1", "2"]
+
+    @pytest.mark.parametrize("handled", [False, True])
+    @pytest_twisted.ensureDeferred
+    async def test_what_comes_to_a_run_that_goes_on_after_a_failure_follows(
+        self, pair: Pair, tmp_path: Path, handled: bool
+    ) -> None:
+        ran = Heard()
+
+        def step() -> None:
+            ran()
+            raise ValueError("no")
+
+        eventor = Eventor(
+            "flow", tmp_path / "flow.db", RunMode.continue_, config={"executor": "inline", "stop_on_exception": handled}
+        )
+        go, failed = eventor.add_event("go"), eventor.add_event("failed")
+        eventor.add_assoc(go, eventor.add_step("step", step, triggers={StepStatus.failure: failed} if handled else {}))
+        with capturedLogs() as logs:
+            async with pair() as (here, there):
+                await here.subscribe("flow", FlowTrigger(eventor, go), kind="order")
+                for count in (1, 2):
+                    await there.publish("lamp", kind="order")
+                    await ran.come(count)
+                while eventor.running:
+                    await deferToThread(lambda: None)
+        assert not [event for event in logs if "nothing follows in run" in str(event.get("log_format"))]
+
+    @pytest_twisted.ensureDeferred
     async def test_the_id_of_an_event_is_its_sequence(self, pair: Pair, tmp_path: Path) -> None:
         flow = Flow(tmp_path / "flow.db")
         async with pair() as (here, there):

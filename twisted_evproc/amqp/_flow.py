@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from ..errors import ConfigurationError
-from ..flow import Eventor, FlowEvent, RunMode
+from ..flow import Eventor, FlowEvent, FlowResult, RunMode
 from ._envelope import current_envelope
 from ._forwarding import Forwarding
 
@@ -51,7 +51,8 @@ class FlowTrigger:
     is delivered twice has the same sequence both times, and a flow event happens once in a sequence of a run.
 
     While the flow's store cannot be written, events wait with the broker.  Where the flow event cannot happen, since the run is
-    cancelled or another process has it, handling the event fails.
+    cancelled or another process has it, handling the event fails.  In a run that a failure has stopped (``stop_on_exception``) it
+    happens, and what follows from it follows once the run is recovered; the log says so for each time that the flow is run.
     """
 
     def __init__(self, eventor: Eventor, event: FlowEvent, sequence: Callable[[Any], Any] | None = None) -> None:
@@ -89,7 +90,7 @@ class FlowTrigger:
     def _trigger(self, sequence: Any) -> Deferred[None]:
         safe = self._eventor.trigger_durably(self._event, sequence)
         if not self._eventor.running:
-            _ = self._eventor.run().addErrback(self._ended)
+            _ = self._eventor.run().addCallbacks(self._ended, self._broke)
         return safe
 
     def _sequence_of(self, event: Any) -> Any:
@@ -104,5 +105,21 @@ class FlowTrigger:
             raise ValueError(f"{self!r}: an event has no ID; give sequence=, a function that tells its sequence by what it says")
         return envelope.id
 
-    def _ended(self, failure: Failure) -> None:
+    def _ended(self, result: FlowResult) -> None:
+        steps = self._eventor.program.steps
+        stopped_by = [
+            f"{task.step} {task.sequence}"
+            for task in result.failures
+            if not task.handled and (task.step not in steps or steps[task.step].stop_on_exception)
+        ]
+        if stopped_by:
+            _LOG.error(
+                "{flow} was run because an event had come, but nothing follows in run {run}, which was stopped by the failure of "
+                "{tasks}.  What comes is kept; recover the run (run_mode=RunMode.recover, or evproc flow recover)",
+                flow=self._eventor,
+                run=result.run_id,
+                tasks=", ".join(stopped_by),
+            )
+
+    def _broke(self, failure: Failure) -> None:
         _LOG.failure("{flow} was run because an event had come, and ended", failure, flow=self._eventor)
