@@ -1203,6 +1203,7 @@ class TestArguments:
             ({"max_event_size": True}, r"max_event_size=True has to be a whole number"),
             ({"publish_timeout": 0}, r"publish_timeout=0 has to be a number of seconds above 0, or None"),
             ({"clock": 5}, r"clock=5 keeps no time"),
+            ({"random": 5}, r"random=5 has to be a random\.Random, such as Random\(1\), or None"),
         ],
     )
     def test_of_the_transport(self, make: Any, options: dict[str, Any], message: str) -> None:

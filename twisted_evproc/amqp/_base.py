@@ -99,6 +99,8 @@ class Transport:
         self._publish_timeout = seconds(publish_timeout, "publish_timeout")
         self._publisher: Publisher | None = None
         self._given_clock = checked_clock(clock, "clock")
+        if random is not None and not isinstance(random, Random):
+            raise ConfigurationError(f"random={random!r} has to be a random.Random, such as Random(1), or None for the system's")
         self._random = SystemRandom() if random is None else random
         # Random once, then counted: an ID costs nothing, and no two are equal.
         self._id_prefix = f"{self._random.getrandbits(96):024x}"
