@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
-from twisted_evproc.flow import Eventor, FlowResult, RunMode, StepStatus, TaskStatus, current_step
+from twisted_evproc.flow import Attempt, Eventor, FlowResult, RunMode, StepStatus, TaskStatus, current_step
+from twisted_evproc.interfaces import IStepExecutor
 from twisted_evproc.testing import FakeFlowStore
 
 
@@ -91,3 +93,34 @@ def ended(running: Deferred[FlowResult]) -> FlowResult:
 def statuses(result: FlowResult) -> dict[str, TaskStatus]:
     """What became of the tasks."""
     return {f"{task.step}[{task.sequence}]": task.status for task in result.tasks}
+
+
+@implementer(IStepExecutor)
+class OwnExecutor:
+    """
+    An executor of a user's own, which runs attempts when the test says so.
+
+    :ivar attempts: those that were submitted, with what :meth:`submit` gave for each.
+    """
+
+    name = "own"
+
+    def __init__(self) -> None:
+        self.attempts: list[tuple[Attempt, Deferred[Any]]] = []
+
+    def start(self) -> Any:
+        """See :meth:`IStepExecutor.start`."""
+
+    def submit(self, attempt: Attempt) -> Deferred[Any]:
+        """See :meth:`IStepExecutor.submit`."""
+        running: Deferred[Any] = Deferred()
+        self.attempts.append((attempt, running))
+        return running
+
+    def adopt(self, attempt: Attempt) -> Deferred[Any] | None:
+        """See :meth:`IStepExecutor.adopt`."""
+        return None
+
+    def stop(self, timeout: float | None = None) -> Deferred[None]:
+        """See :meth:`IStepExecutor.stop`."""
+        return succeed(None)

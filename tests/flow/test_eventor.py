@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 
-from tests.flow.harness import World, chain, ended, statuses
+from tests.flow.harness import OwnExecutor, World, chain, ended, statuses
 from twisted_evproc._reactor import default_clock
 from twisted_evproc.errors import FlowDefinitionError, RunExists, RunLost
 from twisted_evproc.flow import (
     NOT_DONE,
     UNKNOWN,
+    Attempt,
     Eventor,
     RunMode,
     RunStatus,
@@ -581,6 +582,27 @@ class TestStopAndCancel:
         world.store.state = "opening"
         die(ev.run())
         assert world.store.state == "closed"
+
+
+class TestExecutorsOfUsers:
+    @pytest.mark.parametrize("timeout", [None, 5])
+    def test_may_give_a_deferred_that_has_fired_and_waits_for_another(self, world: World, timeout: float | None) -> None:
+        class Chaining(OwnExecutor):
+            def submit(self, attempt: Attempt) -> Deferred[Any]:
+                return succeed(None).addCallback(lambda _: OwnExecutor.submit(self, attempt))
+
+        executor = Chaining()
+        ev = world.eventor(executor=executor)
+        go, _, s2 = chain(ev, int, int, config={"timeout": timeout})
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        for value in (7, 8):
+            [(_, running)] = executor.attempts
+            executor.attempts.clear()
+            running.callback(value)
+        assert ended(run)
+        assert ev.result(s2, 1) == 8
+        assert world.clock.getDelayedCalls() == []
 
 
 class TestTimeouts:

@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from ..dispatch import peek
 from ..errors import FlowDefinitionError, FlowError, ResultNotStorable, StepDied, StepTimeout
 from ._attempt import Attempt
 from ._errors import describe, summary
@@ -407,11 +408,9 @@ class Engine:
             self._follow(running, task, step)
 
     def _follow(self, running: Deferred[Any], task: Task, step: Step) -> None:
-        if running.called and not running.paused and not isinstance(running.result, Failure):
-            self._succeeded(running.result, task, step)
-            return
-        if running.called:
-            _ = running.addCallbacks(self._succeeded, self._failed, (task, step), {}, (task, step))
+        found = peek(running)
+        if not isinstance(found, Deferred):
+            self._ended(found, task, step)
             return
         self._running[task.key] = running
         timer = None if step.timeout is None else self._clock.callLater(step.timeout, running.cancel)
@@ -420,18 +419,21 @@ class Engine:
             del self._running[task.key]
             timed_out = timer is not None and not timer.active()
             _cancel(timer)
-            if not isinstance(result, Failure):
-                self._succeeded(result, task, step)
-            elif timed_out and result.check(CancelledError):
+            if timed_out and isinstance(result, Failure) and result.check(CancelledError):
                 assert step.timeout is not None
-                self._failed(Failure(StepTimeout(step.name, step.timeout)), task, step)
-            else:
-                self._failed(result, task, step)
+                result = Failure(StepTimeout(step.name, step.timeout))
+            self._ended(result, task, step)
             self.turn()
 
         _ = running.addBoth(ended)
         if self._broken is not None or task.key not in self.run.active:
             running.cancel()  # its own function has cancelled the run
+
+    def _ended(self, result: Any, task: Task, step: Step) -> None:
+        if isinstance(result, Failure):
+            self._failed(result, task, step)
+        else:
+            self._succeeded(result, task, step)
 
     def _attempt(self, task: Task, step: Step) -> Attempt:
         return Attempt(
