@@ -301,7 +301,12 @@ class IStepExecutor(Interface):
     name: str = Attribute("What configuration calls it.")
 
     def start() -> Eventual[Any]:
-        """Get ready.  Called again after :meth:`stop` it works anew."""
+        """
+        Get ready.  Called again after :meth:`stop`, or when it has failed, it works anew.
+
+        Nothing else is called before what it returns has fired, except :meth:`stop`, behind cancelling it.  When it fails, the
+        attempts fail that were to be submitted.
+        """
 
     def submit(attempt: Attempt) -> Deferred[Any]:
         """
@@ -322,7 +327,11 @@ class IStepExecutor(Interface):
         """
 
     def stop(timeout: float | None = None) -> Deferred[None]:
-        """End; what runs is ended after ``timeout`` seconds."""
+        """
+        End; what runs is ended after ``timeout`` seconds.
+
+        :return: fires when it has ended.  A failure is logged.
+        """
 
 
 class IEventTransport(IBackgroundUtility):

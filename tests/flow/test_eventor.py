@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.flow.harness import OwnExecutor, World, chain, ended, statuses
 from twisted_evproc._reactor import default_clock
@@ -584,6 +584,28 @@ class TestStopAndCancel:
         assert world.store.state == "closed"
 
 
+class SlowStart(OwnExecutor):
+    """
+    Starts when the test says so.
+
+    :ivar starts: what each call of :meth:`start` gave.
+    :ivar stops: how often it was stopped.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starts: list[Deferred[None]] = []
+        self.stops = 0
+
+    def start(self) -> Any:
+        self.starts.append(Deferred())
+        return self.starts[-1]
+
+    def stop(self, timeout: float | None = None) -> Deferred[None]:
+        self.stops += 1
+        return super().stop(timeout)
+
+
 class TestExecutorsOfUsers:
     @pytest.mark.parametrize("timeout", [None, 5])
     def test_may_give_a_deferred_that_has_fired_and_waits_for_another(self, world: World, timeout: float | None) -> None:
@@ -603,6 +625,90 @@ class TestExecutorsOfUsers:
         assert ended(run)
         assert ev.result(s2, 1) == 8
         assert world.clock.getDelayedCalls() == []
+
+    def test_may_take_their_time_to_start(self, world: World) -> None:
+        executor = SlowStart()
+        ev = world.eventor(executor=executor)
+        go, s1 = chain(ev, int)
+        for sequence in (1, 2):
+            ev.trigger_event(go, sequence)
+        run = ev.run()
+        [starting] = executor.starts
+        assert executor.attempts == []
+        starting.callback(None)
+        for _, running in executor.attempts:
+            running.callback(7)
+        assert ended(run)
+        assert [ev.result(s1, sequence) for sequence in (1, 2)] == [7, 7]
+
+    def test_that_cannot_be_started_fail_each_attempt_and_are_started_anew_for_the_next(self, world: World) -> None:
+        executor = SlowStart()
+        ev = world.eventor(executor=executor)
+        go, _ = chain(ev, int, config={"retries": 1, "backoff": 1})
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        executor.starts[0].errback(OSError("no way to the fleet"))
+        world.clock.advance(1)
+        executor.starts[1].errback(OSError("still no way"))
+        [failure] = ended(run).failures
+        assert (failure.attempts, failure.error) == (2, "OSError: still no way")
+        assert (executor.attempts, executor.stops) == ([], 0)
+
+    @pytest.mark.parametrize("word", ["cancel", "die"])
+    def test_are_waited_for_no_longer_than_the_run_lasts(self, world: World, word: str) -> None:
+        executor = SlowStart()
+        ev = world.eventor(executor=executor)
+        go, _ = chain(ev, int)
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        if word == "die":
+            die(run)
+        else:
+            ev.cancel()
+            assert ended(run).status is RunStatus.cancelled
+        assert executor.starts[0].called
+        assert (executor.attempts, executor.stops) == ([], 1)
+
+    def test_are_asked_for_what_an_earlier_engine_left_once_they_have_started(self, world: World) -> None:
+        class Fleet(SlowStart):
+            def adopt(self, attempt: Attempt) -> Deferred[Any] | None:
+                return self.submit(attempt)
+
+        fleet = Fleet()
+        ev = world.eventor(executor=fleet)
+        go, s1 = chain(ev, int)
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        fleet.starts[0].callback(None)
+        die(run)
+        fleet.attempts.clear()
+        run = ev.run()
+        assert fleet.attempts == []
+        fleet.starts[1].callback(None)
+        [(attempt, running)] = fleet.attempts
+        running.callback(7)
+        assert ended(run)
+        assert (attempt.number, ev.result(s1, 1)) == (1, 7)
+
+    @pytest.mark.parametrize("at_once", [False, True])
+    def test_that_cannot_be_stopped_change_nothing_of_the_result(self, world: World, at_once: bool) -> None:
+        class Stubborn(OwnExecutor):
+            def stop(self, timeout: float | None = None) -> Deferred[None]:
+                if at_once:
+                    raise OSError("it goes on")
+                return fail(OSError("it goes on"))
+
+        executor = Stubborn()
+        ev = world.eventor(executor=executor)
+        go, _ = chain(ev, int)
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        with capturedLogs() as logged:
+            executor.attempts[0][1].callback(7)
+        assert ended(run)
+        [event] = [event for event in logged if "log_failure" in event]
+        assert formatEvent(event) == "executor 'own' could not be stopped"
+        assert event["log_failure"].type is OSError
 
 
 class TestTimeouts:

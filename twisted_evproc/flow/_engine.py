@@ -52,7 +52,7 @@ class Engine:
         run: Run,
         row: RunRow,
         store: IFlowStore,
-        executor_of: Callable[[Step], IStepExecutor],
+        executor_of: Callable[[Step], IStepExecutor | Deferred[IStepExecutor]],
         ask: Callable[[Attempt], Deferred[Any]],
         clock: IReactorTime,
         *,
@@ -65,7 +65,7 @@ class Engine:
     ) -> None:
         """
         :param row: the run as it was taken.
-        :param executor_of: where the tasks of a step run.
+        :param executor_of: where the tasks of a step run; a Deferred while that is being started.
         :param ask: runs a probe.
         :param encode: a step's result as text; raises :class:`~twisted_evproc.errors.ResultNotStorable`.
         :param random: gives a number from 0 to 1, for the jitter of back-offs.
@@ -400,8 +400,32 @@ class Engine:
         step = self.run.program.steps[task.step]
         if self._verbose:
             self._log.info("[ Step {step}/{sequence} ] Trying to run", step=task.step, sequence=task.sequence)
+        self._with_executor(self._submit_to, task, step)
+
+    def _with_executor(self, act: Callable[[IStepExecutor | Failure, Task, Step], None], task: Task, step: Step) -> None:
+        # What act gets is the executor, or why there is none.
         try:
-            running = self._executor_of(step).submit(self._attempt(task, step))
+            found = self._executor_of(step)
+        except Exception:  # noqa: BLE001  whatever an executor raises when it is started
+            act(Failure(), task, step)
+            return
+        if not isinstance(found, Deferred):
+            act(found, task, step)
+            return
+        self._running[task.key] = found
+
+        def started(result: IStepExecutor | Failure) -> None:
+            del self._running[task.key]
+            act(result, task, step)
+            self.turn()
+
+        _ = found.addBoth(started)
+
+    def _submit_to(self, executor: IStepExecutor | Failure, task: Task, step: Step) -> None:
+        try:
+            if isinstance(executor, Failure):
+                executor.raiseException()
+            running = executor.submit(self._attempt(task, step))
         except Exception:  # noqa: BLE001  an executor that cannot take it fails the step, not the run
             self._failed(Failure(), task, step)
         else:
@@ -486,17 +510,34 @@ class Engine:
         if task.key not in self.run.doubtful:
             return  # cancelled in between
         step = self.run.program.steps[task.step]
+        if task.status is TaskStatus.active:
+            self._with_executor(self._adopt, task, step)
+        else:
+            self._not_adopted(task, step)
+
+    def _adopt(self, executor: IStepExecutor | Failure, task: Task, step: Step) -> None:
         try:
-            adopted = self._executor_of(step).adopt(self._attempt(task, step)) if task.status is TaskStatus.active else None
-            if adopted is not None:
-                self.run.resolve(task, Input.begin, self._clock.seconds())
-                self._follow(adopted, task, step)
-            elif step.probe is not None:
-                self._probe(task, step, step.probe)
-            else:
-                skips = step.recovery[TaskStatus.active] is StepReplay.skip
-                self._resolve(task, step, Done() if skips else NOT_DONE)
+            if isinstance(executor, Failure):
+                executor.raiseException()
+            adopted = executor.adopt(self._attempt(task, step))
         except Exception:  # noqa: BLE001  an executor that cannot be asked fails the step, not the run
+            self._resolve(task, step, Failure())
+            return
+        if adopted is None:
+            self._not_adopted(task, step)
+        else:
+            self.run.resolve(task, Input.begin, self._clock.seconds())
+            self._follow(adopted, task, step)
+
+    def _not_adopted(self, task: Task, step: Step) -> None:
+        # It ended with the engine that had begun it.
+        if step.probe is None:
+            skips = step.recovery[TaskStatus.active] is StepReplay.skip
+            self._resolve(task, step, Done() if skips else NOT_DONE)
+            return
+        try:
+            self._probe(task, step, step.probe)
+        except Exception:  # noqa: BLE001  as above
             self._resolve(task, step, Failure())
 
     def _probe(self, task: Task, step: Step, probe: Callable[[str], Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_evproc.errors import FlowDefinitionError
 from twisted_evproc.flow import Eventor, Step
@@ -83,6 +83,32 @@ class TestChoice:
             await flows[1].stop()
             assert calls == ["start", "stop"]
             calls.clear()
+
+    @pytest_twisted.ensureDeferred
+    async def test_one_that_several_flows_wait_for_is_given_up_by_the_last(self) -> None:
+        starting: list[Deferred[None]] = []
+
+        class Slow(InlineExecutor):
+            def start(self) -> Deferred[None]:
+                starting.append(Deferred())
+                return starting[-1]
+
+        shared, step = Slow(), step_of(len)
+        flows = [Executors(shared, None) for _ in range(2)]
+        waiting = [flow.of_step(step) for flow in flows]
+        assert [isinstance(each, Deferred) for each in waiting] == [True, True]
+        await flows[0].stop()
+        assert not starting[0].called
+        starting[0].callback(None)
+        assert [await each for each in waiting if isinstance(each, Deferred)] == [shared, shared]
+        assert [flows[1].of_step(step)] == [shared]
+        await flows[1].stop()
+
+        waits = flows[1].of_step(step)
+        await flows[1].stop()
+        assert isinstance(waits, Deferred)
+        with pytest.raises(CancelledError):
+            await waits
 
     @pytest.mark.parametrize("wrong", ["processes", 3, object()])
     def test_refuses_what_is_none_and_says_what_there_is(self, wrong: Any) -> None:

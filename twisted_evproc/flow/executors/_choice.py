@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -12,6 +12,7 @@ from ._functions import check_plain, is_async
 from ._inline import InlineExecutor
 from ._process import ProcessExecutor
 from ._thread import ThreadExecutor
+from ._use import Use
 
 if TYPE_CHECKING:
     from ...interfaces import IStepExecutor
@@ -22,9 +23,6 @@ EXECUTORS: dict[str, Callable[[], Any]] = {"inline": InlineExecutor, "thread": T
 
 #: What the predecessor calls ``task_construct``, by the name of the class.
 CONSTRUCTS = {"Process": "process", "Thread": "thread"}
-
-# How many flows that run use an executor.  An object may be given to several.
-_users: dict[IStepExecutor, int] = {}
 
 
 def check_function(function: Callable[..., Any], step: str, executor: Any) -> None:
@@ -56,7 +54,7 @@ class Executors:
                 )
             default = CONSTRUCTS[name]
         self._default = default
-        self._made: dict[Any, IStepExecutor] = {}
+        self._used: dict[Any, Use] = {}
         if default is not None:
             self.check(default)
 
@@ -72,38 +70,32 @@ class Executors:
         elif not all(callable(getattr(executor, name, None)) for name in ("start", "submit", "adopt", "stop")):
             raise FlowDefinitionError(f"executor={executor!r:.80} has to be a name ({', '.join(EXECUTORS)}) or an IStepExecutor")
 
-    def of_step(self, step: Step) -> IStepExecutor:
-        """Where the tasks of a step run."""
+    def of_step(self, step: Step) -> IStepExecutor | Deferred[IStepExecutor]:
+        """
+        Where the tasks of a step run.
+
+        :return: a Deferred while it is being started; fails when that does.
+        """
         chosen = self._default if step.executor is None else step.executor
         if chosen is None:
             return self.local_for(step.func)
-        executor = self._get(chosen)
-        if step.executor is None and isinstance(executor, ThreadExecutor | ProcessExecutor) and is_async(step.func):
+        use = self._use(chosen)
+        if step.executor is None and isinstance(use.executor, ThreadExecutor | ProcessExecutor) and is_async(step.func):
             # What the flow says of its steps in general cannot mean those; what a step says of itself is an error there.
             return self.local_for(step.func)
-        return executor
+        return use.ready()
 
     def local_for(self, function: Callable[..., Any]) -> IStepExecutor:
-        """Where a function runs if nobody has chosen."""
-        return self._get("inline" if is_async(function) else "thread")
+        """Where a function runs if nobody has chosen; these are ready as soon as they are made."""
+        return self._use("inline" if is_async(function) else "thread").executor
 
-    def _get(self, chosen: Any) -> IStepExecutor:
-        executor = self._made.get(chosen)
-        if executor is None:
-            executor = EXECUTORS[chosen]() if isinstance(chosen, str) else chosen
-            if executor not in _users:
-                _ = executor.start()
-            _users[executor] = _users.get(executor, 0) + 1
-            self._made[chosen] = executor
-        return cast("IStepExecutor", executor)
+    def _use(self, chosen: Any) -> Use:
+        use = self._used.get(chosen)
+        if use is None or use.is_over:
+            use = self._used[chosen] = Use.begin(EXECUTORS[chosen]() if isinstance(chosen, str) else chosen)
+        return use
 
     async def stop(self) -> None:
-        """Stop those that were used, except what another flow still uses."""
-        made, self._made = self._made, {}
-        stopping: list[Deferred[None]] = []
-        for executor in made.values():
-            _users[executor] -= 1
-            if not _users[executor]:
-                del _users[executor]
-                stopping.append(executor.stop(0.001))
-        _ = await gatherResults(stopping, consumeErrors=True)
+        """Stop those that were used, except what another flow still uses.  What fails of it is logged."""
+        used, self._used = self._used, {}
+        _ = await gatherResults([stopped for use in used.values() if (stopped := use.end(0.001)) is not None])
