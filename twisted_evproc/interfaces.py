@@ -312,6 +312,9 @@ class IStepExecutor(Interface):
         """
         Run an attempt.
 
+        An executor that lets it wait for its turn calls ``attempt.waits()`` before this returns, and ``attempt.begins()`` when
+        its turn has come: the step's time-out counts from then.  Otherwise it counts from here.
+
         :return: fires with what the function returned; fails with its exception, or with
             :class:`~twisted_evproc.errors.StepDied` when what ran it ended without an answer.  Cancelling it ends the attempt
             where that is possible, and fails with ``CancelledError`` at once in any case; an attempt that cannot be ended is

@@ -733,6 +733,51 @@ class TestTimeouts:
         assert ended(run)
         assert world.clock.getDelayedCalls() == []
 
+    @pytest.mark.parametrize("in_time", [True, False])
+    def test_count_from_when_the_executor_says_that_the_attempt_begins(self, world: World, in_time: bool) -> None:
+        class Queueing(OwnExecutor):
+            def submit(self, attempt: Attempt) -> Deferred[Any]:
+                attempt.waits()
+                return super().submit(attempt)
+
+        executor = Queueing()
+        ev = world.eventor(executor=executor)
+        go, _ = chain(ev, int, config={"timeout": 5})
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        [(attempt, running)] = executor.attempts
+        world.clock.advance(100)
+        attempt.begins()
+        world.clock.advance(4.5)
+        if in_time:
+            running.callback(7)
+            assert ended(run)
+        else:
+            world.clock.advance(0.5)
+            [failure] = ended(run).failures
+            assert failure.error == "StepTimeout: step 's1' took longer than its time-out of 5 s"
+        assert world.clock.getDelayedCalls() == []
+
+    def test_count_from_when_it_is_submitted_where_the_executor_says_nothing(self, world: World) -> None:
+        ev = world.eventor(executor=OwnExecutor())
+        go, _ = chain(ev, int, config={"timeout": 5})
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        world.clock.advance(5)
+        assert (ended(run).failures[0].error or "").startswith("StepTimeout")
+
+    def test_count_from_when_it_is_submitted_to_an_executor_that_has_started(self, world: World) -> None:
+        executor = SlowStart()
+        ev = world.eventor(executor=executor)
+        go, _ = chain(ev, int, config={"timeout": 5})
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        world.clock.advance(100)
+        executor.starts[0].callback(None)
+        world.clock.advance(4.5)
+        executor.attempts[0][1].callback(7)
+        assert ended(run)
+
 
 class TestLosingTheRun:
     def test_ends_the_engine_and_what_runs(self, world: World, ev: Eventor) -> None:

@@ -26,6 +26,7 @@ class Attempt:
     :ivar alone: whether the flow runs one step at a time, so that the environment of the process can speak of it.
     :ivar host: where it is to run, or ``None``.
     :ivar discard: whether nobody wants the result.
+    :ivar waiting: hears whether it waits for its turn, see :meth:`waits`; ``None`` where nobody counts the time.
     """
 
     run_id: str
@@ -39,6 +40,22 @@ class Attempt:
     alone: bool = False
     host: str | None = None
     discard: bool = False
+    waiting: Callable[[bool], object] | None = None
+
+    def waits(self) -> None:
+        """
+        For executors: the attempt waits for its turn, until :meth:`begins`; the step's time-out does not count so long.
+
+        On the reactor's thread, before ``submit`` or ``adopt`` returns: an attempt that is not said to wait counts as one that
+        has begun.
+        """
+        if self.waiting is not None:
+            _ = self.waiting(True)
+
+    def begins(self) -> None:
+        """For executors: an attempt that waited is about to run.  On the reactor's thread."""
+        if self.waiting is not None:
+            _ = self.waiting(False)
 
     @property
     def attempt_id(self) -> str:

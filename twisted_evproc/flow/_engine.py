@@ -23,6 +23,7 @@ from ._rows import RunRow
 from ._run import OUTSIDE, Change, Changes, Run
 from ._status import RunStatus, StepReplay, TaskStatus
 from ._task import Task
+from ._time_limit import TimeLimit
 from ._transitions import Input
 
 if TYPE_CHECKING:
@@ -425,27 +426,31 @@ class Engine:
         try:
             if isinstance(executor, Failure):
                 executor.raiseException()
-            running = executor.submit(self._attempt(task, step))
+            limit = self._limit(step)
+            running = executor.submit(self._attempt(task, step, limit))
         except Exception:  # noqa: BLE001  an executor that cannot take it fails the step, not the run
             self._failed(Failure(), task, step)
         else:
-            self._follow(running, task, step)
+            self._follow(running, limit, task, step)
 
-    def _follow(self, running: Deferred[Any], task: Task, step: Step) -> None:
+    def _limit(self, step: Step) -> TimeLimit | None:
+        return None if step.timeout is None else TimeLimit(self._clock, step.timeout)
+
+    def _follow(self, running: Deferred[Any], limit: TimeLimit | None, task: Task, step: Step) -> None:
         found = peek(running)
         if not isinstance(found, Deferred):
             self._ended(found, task, step)
             return
         self._running[task.key] = running
-        timer = None if step.timeout is None else self._clock.callLater(step.timeout, running.cancel)
+        if limit is not None:
+            limit.watch(running)
 
         def ended(result: Any) -> None:
             del self._running[task.key]
-            timed_out = timer is not None and not timer.active()
-            _cancel(timer)
-            if timed_out and isinstance(result, Failure) and result.check(CancelledError):
-                assert step.timeout is not None
-                result = Failure(StepTimeout(step.name, step.timeout))
+            if limit is not None:
+                limit.end()
+                if limit.is_over and isinstance(result, Failure) and result.check(CancelledError):
+                    result = Failure(StepTimeout(step.name, limit.seconds))
             self._ended(result, task, step)
             self.turn()
 
@@ -459,7 +464,7 @@ class Engine:
         else:
             self._succeeded(result, task, step)
 
-    def _attempt(self, task: Task, step: Step) -> Attempt:
+    def _attempt(self, task: Task, step: Step, limit: TimeLimit | None) -> Attempt:
         return Attempt(
             self._row.run_id,
             step.name,
@@ -472,6 +477,7 @@ class Engine:
             self._alone,
             step.host,
             step.result == "discard",
+            None if limit is None else limit.wait,
         )
 
     def _succeeded(self, value: Any, task: Task, step: Step) -> None:
@@ -519,7 +525,8 @@ class Engine:
         try:
             if isinstance(executor, Failure):
                 executor.raiseException()
-            adopted = executor.adopt(self._attempt(task, step))
+            limit = self._limit(step)
+            adopted = executor.adopt(self._attempt(task, step, limit))
         except Exception:  # noqa: BLE001  an executor that cannot be asked fails the step, not the run
             self._resolve(task, step, Failure())
             return
@@ -527,7 +534,7 @@ class Engine:
             self._not_adopted(task, step)
         else:
             self.run.resolve(task, Input.begin, self._clock.seconds())
-            self._follow(adopted, task, step)
+            self._follow(adopted, limit, task, step)
 
     def _not_adopted(self, task: Task, step: Step) -> None:
         # It ended with the engine that had begun it.
@@ -541,7 +548,7 @@ class Engine:
             self._resolve(task, step, Failure())
 
     def _probe(self, task: Task, step: Step, probe: Callable[[str], Any]) -> None:
-        attempt = self._attempt(task, step)
+        attempt = self._attempt(task, step, None)
         key = task.key
         probing = self._ask(attrs.evolve(attempt, func=probe, args=(attempt.idempotency_key,), kwargs={}))
         self._running[key] = probing

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
@@ -193,6 +194,27 @@ class TestAwayFromTheReactor:
         _ = await gatherResults(running)
 
         assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "go"]
+
+    @pytest_twisted.ensureDeferred
+    async def test_tells_of_each_attempt_whether_it_waits(self, away: Any, attempt: MakeAttempt, tmp_path: Any) -> None:
+        def work(place: Any) -> None:
+            import time
+
+            place.touch()
+            while not (place.parent / "go").exists():
+                time.sleep(0.001)
+
+        told: list[list[bool]] = [[], [], []]
+        submitted = [
+            away.submit(attrs.evolve(attempt(work, tmp_path / str(number)), waiting=heard.append))
+            for number, heard in enumerate(told)
+        ]
+        await until(lambda: len(list(tmp_path.iterdir())) == 2)
+        assert told == [[True, False], [True, False], [True]]
+        _ = (tmp_path / "go").touch()
+        _ = await gatherResults(submitted)
+
+        assert told[2] == [True, False]
 
     @pytest_twisted.ensureDeferred
     async def test_stop_cancels_what_waits_lets_what_runs_end_and_takes_nothing_new(

@@ -98,6 +98,7 @@ class ProcessExecutor:
             return fail(Failure())
         deferred: Deferred[Any] = Deferred(self._give_up)
         self._waiting[deferred] = _Order(attempt, packed, deferred)
+        attempt.waits()
         self._assign()
         return deferred
 
@@ -132,6 +133,7 @@ class ProcessExecutor:
             # One that was killed while it was idle, and whose end has not come to us yet, takes nothing.
             if child.send(next(iter(self._waiting.values())).packed):
                 _, self._busy[child] = self._waiting.popitem(last=False)
+                self._busy[child].attempt.begins()
         # Those whose processes are on their way to their end count no more.
         while len(self._starting) < len(self._waiting) and len(self._starting) + len(self._busy) < self._size:
             try:

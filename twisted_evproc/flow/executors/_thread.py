@@ -79,6 +79,7 @@ class ThreadExecutor:
         _ = self.start()
         deferred: Deferred[Any] = Deferred(self._give_up)
         self._waiting[deferred] = _Call(attempt, copy_context(), deferred)
+        attempt.waits()
         self._assign()
         return deferred
 
@@ -114,6 +115,7 @@ class ThreadExecutor:
             _, call = self._waiting.popitem(last=False)
             self._busy[worker] = call
             speak_of(call.attempt)
+            call.attempt.begins()
             worker.give(call.run)
 
     def _came_back(self, worker: _Worker, result: Any) -> None:
