@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import deferLater
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.flow.harness import OwnExecutor, World, chain, ended, statuses
 from twisted_evproc._reactor import default_clock
@@ -376,6 +376,35 @@ class TestDoubt:
         _, run = self.crashed(world, RunMode.continue_, config={"probe": probe})
         [failure] = ended(run).failures
         assert (failure.error or "").startswith(why)
+
+    def test_fails_the_step_when_the_probe_does_not_answer_within_its_time_out(self, world: World) -> None:
+        async def probe(key: str) -> Any:
+            return await Deferred()
+
+        with capturedLogs() as logged:
+            _, run = self.crashed(world, RunMode.continue_, config={"probe": probe, "timeout": 5})
+            world.clock.advance(4.9)
+            assert not run.called
+            world.clock.advance(0.1)
+        [failure] = ended(run).failures
+        why = "its probe did not answer within the step's time-out of 5 s"
+        assert failure.error == f"StepDied: the process that ran step 's1' ended without an answer: {why}"
+        [event] = [event for event in logged if "log_failure" in event]
+        assert (event["log_level"], why in event["log_failure"].getErrorMessage()) == (LogLevel.error, True)
+        assert world.clock.getDelayedCalls() == []
+
+    def test_is_settled_by_a_probe_that_answers_in_time(self, world: World) -> None:
+        answer: Deferred[Any] = Deferred()
+
+        async def probe(key: str) -> Any:
+            return await answer
+
+        ev, run = self.crashed(world, RunMode.continue_, config={"probe": probe, "timeout": 5})
+        world.clock.advance(4.9)
+        answer.callback(done(3))
+        assert ended(run)
+        assert ev.result("s1", 1) == 3
+        assert world.clock.getDelayedCalls() == []
 
     def test_is_asked_again_when_the_engine_dies_before_the_answer(self, world: World) -> None:
         asked: list[str] = []

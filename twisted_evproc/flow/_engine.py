@@ -548,13 +548,21 @@ class Engine:
             self._resolve(task, step, Failure())
 
     def _probe(self, task: Task, step: Step, probe: Callable[[str], Any]) -> None:
-        attempt = self._attempt(task, step, None)
+        limit = self._limit(step)
+        attempt = self._attempt(task, step, limit)
         key = task.key
         probing = self._ask(attrs.evolve(attempt, func=probe, args=(attempt.idempotency_key,), kwargs={}))
         self._running[key] = probing
+        if limit is not None:
+            limit.watch(probing)
 
         def answered(answer: Any) -> None:
             del self._running[key]
+            if limit is not None:
+                limit.end()
+                if limit.is_over and isinstance(answer, Failure) and answer.check(CancelledError):
+                    why = f"its probe did not answer within the step's time-out of {limit.seconds:g} s"
+                    answer = Failure(StepDied(step.name, why))
             self._resolve(task, step, answer)
             self.turn()
 
