@@ -315,6 +315,42 @@ class TestContinue:
         _ = ended(ev.run())
         assert world.calls == ["s1[1]", "s1[2]", "s1[3]"]
 
+    def test_a_trigger_without_a_sequence_is_no_repetition_of_one_with(self, world: World) -> None:
+        def program(mode: RunMode, *sequences: Any) -> Eventor:
+            ev = world.eventor(mode)
+            (go, _) = chain(ev, world.note())
+            for sequence in sequences:
+                ev.trigger_event(go, sequence)
+            return ev
+
+        _ = ended(program(RunMode.restart, "monday").run())
+        _ = ended(program(RunMode.continue_, None).run())
+        assert world.calls == ["s1[monday]", "s1[1]"]
+
+        _ = ended(program(RunMode.continue_, "tuesday", None).run())
+        assert world.calls[2:] == ["s1[tuesday]"]
+
+    @pytest.mark.parametrize("mode", [RunMode.restart, RunMode.recover])
+    def test_a_trigger_without_a_sequence_is_known_again_also_when_an_earlier_trial_had_numbered_it(
+        self, world: World, ev: Eventor, mode: RunMode
+    ) -> None:
+        go, _ = chain(ev, world.note())
+        ev.trigger_event(go)
+        if mode is RunMode.recover:
+            assert ended(ev.run())
+            ev.run_mode = mode
+        else:
+            world.store.hold = True
+            die(ev.run())
+            world.store._held.clear()
+            world.store.hold = False
+        assert ended(ev.run())
+        again = world.eventor(RunMode.continue_)
+        go, _ = chain(again, world.note())
+        again.trigger_event(go)
+        assert ended(again.run())
+        assert world.calls == ["s1[1]"]
+
     def test_restart_with_an_id_that_is_taken(self, world: World) -> None:
         assert ended(world.eventor(run_id="x").run()).run_id == "x"
         assert isinstance(ended_with(world.eventor(run_id="x").run()), RunExists)

@@ -23,7 +23,7 @@ from ._model import Step
 from ._recovery_plan import RecoveryPlan, plan_recovery
 from ._requests import Requests, from_outside
 from ._result import FlowResult
-from ._run import PROGRAM, Change, Run
+from ._run import Change, Run
 from ._status import RunMode, RunStatus
 from .executors import Executors
 from .store import encode, open_store
@@ -137,7 +137,7 @@ class Drive:
         flow = self._flow
         now = default_clock(self._clock).seconds()
         repeated = self.requests.fulfilled(snapshot.run.run_id) if flow.run_mode is RunMode.recover else []
-        requests = (*repeated, *self.requests)
+        requests = (*((event, sequence) for event, sequence, _ in repeated), *self.requests)
         return plan_recovery(flow.program, snapshot, requests, mode=flow.run_mode, recovery_run=flow.recovery_run, now=now)
 
     # -- one run
@@ -286,14 +286,13 @@ class Drive:
                 recovery=row.recovery,
             )
 
-        def trigger(event: str, sequence: str | None) -> str:
-            return engine.run.trigger(event, sequence, PROGRAM, engine.now())
+        def trigger(event: str, sequence: str | None, origin: str) -> str:
+            return engine.run.trigger(event, sequence, origin, engine.now())
 
         await engine.pace(engine.run.restore_slowly(snapshot, asked, engine.now()))
         recovers = snapshot.run.recovery < row.recovery
         if recovers:
-            fulfilled = self.requests.fulfilled(row.run_id)
-            await engine.pace(_repeat(engine, ((event, sequence, PROGRAM) for event, sequence in fulfilled)))
+            await engine.pace(_repeat(engine, self.requests.fulfilled(row.run_id)))
         self.requests.begin(snapshot, row.recovery)
         await engine.pace(self.requests.replay(trigger))
         if recovers:

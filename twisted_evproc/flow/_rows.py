@@ -41,7 +41,8 @@ class TriggerRow(NamedTuple):
     A flow event that has happened; key: ``recovery, event, sequence``.
 
     :ivar at: when, in seconds since the epoch.
-    :ivar origin: what made it happen: ``program``, ``outside``, ``schedule``, ``step NAME``, ``event NAME`` or ``expression``.
+    :ivar origin: what made it happen: ``program``, ``program without sequence`` (it has taken the next free number), ``outside``,
+        ``schedule``, ``step NAME``, ``event NAME`` or ``expression``.
     """
 
     recovery: int

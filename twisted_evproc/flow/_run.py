@@ -24,6 +24,8 @@ from ._task import Task
 from ._transitions import TRANSITIONS, Input
 
 PROGRAM = "program"
+#: The run has chosen the sequence.
+UNNUMBERED = "program without sequence"
 OUTSIDE = "outside"
 SCHEDULE = "schedule"
 
