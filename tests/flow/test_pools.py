@@ -72,6 +72,44 @@ def test_those_who_wait_are_served_in_the_order_they_came_also_of_several_steps(
     assert world.calls == ["a[1]", "b[1]", "a[2]", "b[2]", "a[3]", "b[3]"]
 
 
+def test_who_waits_for_a_place_alone_goes_before_who_waits_for_them_and_is_less_urgent(world: World) -> None:
+    ev = world.eventor(config={"max_concurrent": 2})
+    low, high = ev.add_event("low"), ev.add_event("high")
+    ev.add_assoc(low, ev.add_step("low", world.wait, acquires=[(DISK, 1)]))
+    ev.add_assoc(high, ev.add_step("high", world.wait, config={"priority": 9}))
+    ev.trigger_event(low, 1)
+    ev.trigger_event(low, 2)
+    _ = ev.run()
+    ev.trigger_event(high, 1)
+    ev.trigger_event(high, 2)
+    assert world.calls == ["low[1]", "high[1]"]
+    world.finish("low[1]")
+    assert world.calls[2:] == ["high[2]"]
+    world.finish("high[1]")
+    assert world.calls[3:] == ["low[2]"]
+
+
+@pytest.mark.parametrize(("pool", "first"), [(GPU, "high[1]"), (DISK, "low[1]")])
+def test_of_those_who_wait_the_more_urgent_goes_first_unless_another_came_before_to_the_same_pool(
+    world: World, pool: ResourcePool, first: str
+) -> None:
+    ev = world.eventor(config={"max_concurrent": 2})
+    all_of_them = ev.add_step("all", world.wait, acquires=[(GPU, 2), (DISK, 1)])
+    low = ev.add_step("low", world.wait, acquires=[(DISK, 1)])
+    high = ev.add_step("high", world.wait, acquires=[(pool, 1)], config={"priority": 9})
+    events = []
+    for step in (all_of_them, low, high, ev.add_step("other", world.wait)):
+        events.append(ev.add_event(step.name))
+        ev.add_assoc(events[-1], step)
+    ev.trigger_event(events[0], 1)
+    _ = ev.run()
+    for event in events[1:]:
+        ev.trigger_event(event, 1)
+    assert world.calls == ["all[1]", "other[1]"]
+    world.finish("all[1]")
+    assert world.calls[2:] == [first]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_are_given_back_on_success_and_failure(world: World, ev: Eventor, fails: bool) -> None:
     steps(world, ev, a=[(DISK, 1)])

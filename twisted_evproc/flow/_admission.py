@@ -74,57 +74,66 @@ class Admission:
 
     def admit(self, most: int, tell: Callable[[Task, Input], None]) -> int:
         """
-        Let tasks begin that may.
+        Let tasks begin that may, by priority; then those that waited for resources, then those that were made first.
 
         :param most: how many to look at.
         :param tell: hears what happens to each: ``want_resources``, ``get_resources``, ``begin``.
         :return: how many more could have been looked at.
         """
-        most -= self._serve_waiting(most, tell)
-        while self._ready and not self._is_full and most > 0:
+        waiting = self._next_waiting()
+        while most > 0 and not self._is_full and (waiting is not None or self._ready):
             most -= 1
+            if waiting is not None and not self._is_ready_above(waiting):
+                self._serve(waiting, tell)
+                waiting = self._next_waiting()
+                continue
             entry = heapq.heappop(self._ready)
             task = entry[2]
             step = self._steps[task.step]
             if self._is_at_limit(step):
                 heapq.heappush(self._parked.setdefault(task.step, []), entry)
-            elif step.acquires and not self._pools.has(task.key):
+                continue
+            if step.acquires and not self._pools.has(task.key):
                 tell(task, Input.want_resources)
                 self._await_resources(task)
-                most -= self._serve_waiting(most, tell)
             else:
                 self.enter(task)
                 tell(task, Input.begin)
+            if step.acquires:
+                waiting = self._next_waiting()
         return most
 
-    def _serve_waiting(self, most: int, tell: Callable[[Task, Input], None]) -> int:
-        # All tasks of a step want the same, so that those behind the first one that cannot have it need not be looked at.
-        heads = [(self._arrivals[next(iter(tasks))], name) for name, tasks in self._waiting.items()]
-        heapq.heapify(heads)
+    def _is_ready_above(self, waiting: Task) -> bool:
+        return bool(self._ready) and -self._ready[0][0] > self._steps[waiting.step].priority
+
+    def _next_waiting(self) -> Task | None:
+        # All tasks of a step want the same, so that those behind its first one need not be looked at.
+        heads = sorted((self._arrivals[next(iter(tasks))], name) for name, tasks in self._waiting.items())
         blocked: set[str] = set()
-        begun = 0
-        while heads and begun < most and not self._is_full:
-            name = heapq.heappop(heads)[1]
+        found: Step | None = None
+        for _, name in heads:
             step = self._steps[name]
             if self._is_at_limit(step):
                 continue
-            if not blocked.isdisjoint(step.acquires) or any(self._pools.free(pool) < n for pool, n in step.acquires.items()):
-                # Who comes later does not overtake.
-                blocked.update(step.acquires)
-                continue
-            tasks = self._waiting[name]
-            task = tasks.pop(next(iter(tasks)))
-            del self._arrivals[task.key]
-            if tasks:
-                heapq.heappush(heads, (self._arrivals[next(iter(tasks))], name))
-            else:
-                del self._waiting[name]
-            self._pools.take(task.key, step.acquires)
-            tell(task, Input.get_resources)
-            self.enter(task)
-            tell(task, Input.begin)
-            begun += 1
-        return begun
+            if (
+                (found is None or step.priority > found.priority)
+                and blocked.isdisjoint(step.acquires)
+                and all(self._pools.free(pool) >= n for pool, n in step.acquires.items())
+            ):
+                found = step
+            # Who comes later does not overtake, be it ever so urgent.
+            blocked.update(step.acquires)
+        return None if found is None else next(iter(self._waiting[found.name].values()))
+
+    def _serve(self, task: Task, tell: Callable[[Task, Input], None]) -> None:
+        tasks = self._waiting[task.step]
+        del tasks[task.key], self._arrivals[task.key]
+        if not tasks:
+            del self._waiting[task.step]
+        self._pools.take(task.key, self._steps[task.step].acquires)
+        tell(task, Input.get_resources)
+        self.enter(task)
+        tell(task, Input.begin)
 
     def _await_resources(self, task: Task) -> None:
         self._arrived += 1
