@@ -295,7 +295,8 @@ class IStepExecutor(Interface):
     """
     Runs the functions of steps somewhere.
 
-    Methods are called on the reactor's thread and block nobody.
+    Methods are called on the reactor's thread and block nobody.  An executor that runs attempts where their ``host`` says has an
+    attribute ``knows_hosts`` that is true; without it, a step that names a host is refused.
     """
 
     name: str = Attribute("What configuration calls it.")

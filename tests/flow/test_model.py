@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.flow.harness import World
+from tests.flow.harness import OwnExecutor, World
 from twisted_evproc.errors import ConfigurationError, FlowDefinitionError
 from twisted_evproc.flow import Eventor, ResourcePool, RunMode, StepReplay, StepStatus, or_
+from twisted_evproc.flow.executors import EXECUTORS
 
 
 @pytest.fixture
@@ -155,6 +156,28 @@ class TestSteps:
     def test_say_what_is_wrong(self, ev: Eventor, options: dict[str, Any], message: str) -> None:
         with pytest.raises(ConfigurationError, match=message):
             ev.add_step(**{"name": "s", "func": function, **options})
+
+    @pytest.mark.parametrize("executor", [*EXECUTORS, None, OwnExecutor()])
+    def test_name_no_host_that_their_executor_does_not_know(self, executor: Any) -> None:
+        for options, config in (({"executor": executor}, {}), ({}, {"executor": executor})):
+            ev = Eventor("test", ":memory:", **options)
+            with pytest.raises(FlowDefinitionError, match=r"step 's': host='gpu-17', but executor '\w+' knows no hosts"):
+                ev.add_step("s", function, config=config, host="gpu-17")
+            assert ev.program.steps == {}
+
+    @pytest.mark.parametrize("host", [None, "", "localhost"])
+    def test_may_name_this_machine_under_every_executor(self, ev: Eventor, host: Any) -> None:
+        assert ev.add_step("s", function, host=host).host == host
+
+    def test_may_name_a_host_when_their_executor_knows_hosts(self) -> None:
+        world, executor = World(), OwnExecutor()
+        executor.knows_hosts = True  # type: ignore[attr-defined]  # what some have
+        ev = world.eventor(executor=executor)
+        go = ev.add_event("go")
+        ev.add_assoc(go, ev.add_step("s", function, host="gpu-17"))
+        ev.trigger_event(go, 1)
+        _ = ev.run()
+        assert [attempt.host for attempt, _ in executor.attempts] == ["gpu-17"]
 
     def test_are_the_same_when_defined_twice_in_the_same_way(self, ev: Eventor) -> None:
         assert ev.add_step("s", function, (1,)) is ev.add_step("s", function, (1,))

@@ -161,7 +161,7 @@ class Eventor:
         :param releases: what it gives back at its end: ``None`` for what it acquired, ``[]`` for nothing, or a list as above.
         :param recovery: :class:`StepStatus` to :class:`StepReplay`: what a recovery does with a task, by the status it had.
         :param config: see the reference of configuration.
-        :param host: where it is to run, for executors that know of hosts.
+        :param host: where it is to run, for executors that know of hosts; ``None``, ``""`` or ``"localhost"`` for the others.
         :raises twisted_evproc.errors.FlowDefinitionError: for what makes no sense.
         """
         _check_name(name, "a step")
@@ -201,6 +201,7 @@ class Eventor:
             host=host,
             **chosen,
         )
+        self._executors.check_host(step)
         return self.program.add_step(step)
 
     def add_assoc(self, event: FlowEvent, *assocs: FlowEvent | Step, delay: float = 0) -> None:

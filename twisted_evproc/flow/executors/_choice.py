@@ -24,6 +24,9 @@ EXECUTORS: dict[str, Callable[[], Any]] = {"inline": InlineExecutor, "thread": T
 #: What the predecessor calls ``task_construct``, by the name of the class.
 CONSTRUCTS = {"Process": "process", "Thread": "thread"}
 
+#: What ``host`` of a step may be under every executor.
+THIS_MACHINE = (None, "", "localhost")
+
 
 def check_function(function: Callable[..., Any], step: str, executor: Any) -> None:
     """
@@ -69,6 +72,22 @@ class Executors:
                 raise FlowDefinitionError(f"there is no executor {executor!r}; there is {', '.join(EXECUTORS)}")
         elif not all(callable(getattr(executor, name, None)) for name in ("start", "submit", "adopt", "stop")):
             raise FlowDefinitionError(f"executor={executor!r:.80} has to be a name ({', '.join(EXECUTORS)}) or an IStepExecutor")
+
+    def check_host(self, step: Step) -> None:
+        """
+        Whether what runs a step knows of the host that it names: an executor whose ``knows_hosts`` is true does.
+
+        :raises twisted_evproc.errors.FlowDefinitionError: when it does not, so that the step would run here.
+        """
+        chosen = self._default if step.executor is None else step.executor
+        if step.host in THIS_MACHINE or getattr(chosen, "knows_hosts", False):
+            return
+        if chosen is None:
+            chosen = "inline" if is_async(step.func) else "thread"
+        raise FlowDefinitionError(
+            f"step {step.name!r}: host={step.host!r:.80}, but executor {getattr(chosen, 'name', chosen)!r:.80} knows no hosts "
+            f"and would run it on this machine; leave the host out, or give an executor of your own that has knows_hosts = True"
+        )
 
     def of_step(self, step: Step) -> IStepExecutor | Deferred[IStepExecutor]:
         """
