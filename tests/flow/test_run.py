@@ -12,6 +12,7 @@ from tests.flow.harness import World, chain, ended, statuses
 from twisted_evproc.errors import ResultNotStorable, StepFailed, StepNotRun
 from twisted_evproc.flow import (
     Eventor,
+    FlowEvent,
     ResourcePool,
     RunStatus,
     StepStatus,
@@ -249,6 +250,51 @@ class TestNotBy:
         world.clock.advance(30)
         assert ended(ev.run(1)).status is RunStatus.success
         assert world.calls == ["remind[1]"]
+
+    def test_added_while_the_flow_runs_counts_in_the_sequences_that_have_begun(self, world: World, ev: Eventor) -> None:
+        go, paid = ev.add_event("go"), ev.add_event("paid")
+        ev.add_assoc(go, ev.add_step("s", world.wait))
+        for sequence in ("paid in time", "paid late", "never paid", "paid before"):
+            ev.trigger_event(go, sequence)
+        run = ev.run()
+        world.clock.advance(10)
+        ev.trigger_event(paid, "paid before")
+        ev.add_assoc(ev.add_event("late", not_by(paid, 60)), ev.add_step("remind", world.note()))
+        world.calls.clear()
+        world.clock.advance(49)
+        ev.trigger_event(paid, "paid in time")
+        assert world.calls == []
+        world.clock.advance(1)
+        ev.trigger_event(paid, "paid late")
+        assert world.calls == ["remind[paid late]", "remind[never paid]"]
+        for call in list(world.pending):
+            world.finish(call)
+        assert ended(run)
+
+    def test_added_when_its_time_is_over_lets_what_is_declared_next_follow(self, world: World, ev: Eventor) -> None:
+        go, paid = ev.add_event("go"), ev.add_event("paid")
+        ev.add_assoc(go, ev.add_step("s", world.wait))
+        for sequence in (1, 2):
+            ev.trigger_event(go, sequence)
+        run = ev.run()
+        world.clock.advance(100)
+        ev.trigger_event(paid, 2)
+        ev.add_assoc(ev.add_event("late", not_by(paid, 60)), ev.add_step("remind", world.note()))
+        world.clock.advance(0)
+        for call in list(world.pending):
+            world.finish(call)
+        assert ended(run)
+        assert sorted(world.calls[2:]) == ["remind[1]", "remind[2]"]
+
+    def test_added_by_a_thread_that_the_reactor_has_not_heard_of_yet_is_no_trouble(self, world: World, ev: Eventor) -> None:
+        go, paid = ev.add_event("go"), ev.add_event("paid")
+        ev.add_assoc(go, ev.add_step("s", world.wait))
+        ev.trigger_event(go, 1)
+        run = ev.run()
+        _ = ev.program.add_event(FlowEvent("late", not_by(paid, 60)))
+        ev.trigger_event(paid, 1)
+        world.finish("s[1]")
+        assert ended(run)
 
     def test_does_not_keep_a_flow_waiting_that_another_operand_has_decided(self, world: World, ev: Eventor) -> None:
         go, paid = ev.add_event("go"), ev.add_event("paid")

@@ -110,6 +110,14 @@ class Drive:
         self._promises.append((event, sequence, promise))
         return promise
 
+    def watch_begun(self) -> None:
+        """The program has one more ``not_by``, maybe while it runs; from any thread."""
+        self._in_reactor(self._watch_begun)
+
+    def _watch_begun(self) -> None:
+        if self.engine is not None:
+            self.engine.watch_begun()
+
     def stop(self) -> None:
         """Begin nothing new; from any thread."""
         self._in_reactor(self._tell_engine, Engine.stop)

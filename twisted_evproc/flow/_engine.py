@@ -245,6 +245,16 @@ class Engine:
         self._promises.append(promise)
         _ = self.run.trigger(event, sequence, OUTSIDE, self._clock.seconds())
 
+    def watch_begun(self) -> None:
+        """See :meth:`Run.watch_begun`."""
+        if self._broken is not None:
+            return
+        self._disturbed = self._ending
+        self.run.watch_begun()
+        if self._later is None:
+            # Not at once: what is to follow from the expression is about to be declared.
+            self._later = self._clock.callLater(0, self._go_on)
+
     def stop(self) -> None:
         """Begin nothing new.  What runs may finish; the rest is there when the run is continued."""
         self.run.halted = True

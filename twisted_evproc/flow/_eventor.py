@@ -136,7 +136,10 @@ class Eventor:
         :raises twisted_evproc.errors.FlowDefinitionError: for a name that is taken by a different one, or what is no expression.
         """
         _check_name(name, "a flow event")
-        return self.program.add_event(FlowEvent(name, expr))
+        event = self.program.add_event(FlowEvent(name, expr))
+        if expr is not None and self.program.gates[name].watches:
+            self._drive.watch_begun()
+        return event
 
     def add_step(  # noqa: PLR0917  the predecessor's
         self,

@@ -298,6 +298,21 @@ class Run:
         self._new_doubts.clear()
         self._delays.stop()
 
+    def watch_begun(self) -> None:
+        """
+        An expression was added that says what is not to happen: watch over that in the sequences that have begun, too.
+
+        What is over by now follows with the next :meth:`pass_time`.
+        """
+        if self.cancelled:
+            return
+        for sequence, at in self._begun.items():
+            self._watch(sequence, at)
+        for (event, sequence), at in self.happened.items():
+            for watch in self.program.watching.get(event, ()):
+                if at < self._delays[event, watch, sequence].due:
+                    self._delays.end((event, watch, sequence))
+
     def pass_time(self, now: float) -> None:
         """What is due happens."""
         self._delays.pass_time(now)
@@ -408,6 +423,8 @@ class Run:
             self._watch(sequence, at)
         for watch in self.program.watching.get(event, ()):
             key = event, watch, sequence
+            if key not in self._delays:
+                continue  # another thread has just added the expression: watch_begun() is to come
             if at >= self._delays[key].due:
                 self._delay_over(key, at)  # the clock was late to say so
             else:
