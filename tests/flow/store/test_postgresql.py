@@ -11,6 +11,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import gatherResults
 
 from twisted_evproc.errors import ConfigurationError, RunExists, RunInUse, RunLost, StoreUnusable
+from twisted_evproc.flow import Batch, HoldRow
 from twisted_evproc.flow.store import open_store, read_store
 from twisted_evproc.interfaces import IFlowStore
 
@@ -101,6 +102,25 @@ class TestTwoEngines:
         with pytest.raises(RunInUse):
             await second.take("run", "host:2")
         assert numbers((await first.take("run", "host:1")).tasks) == [1, 2]
+
+    @ensureDeferred
+    async def test_what_a_run_holds_is_free_once_its_engine_is_dead(self, postgresql: str, store_at: StoreAt) -> None:
+        first, second = store_at(postgresql), store_at(postgresql)
+        await gatherResults([first.open(), second.open()])
+        for run_id in ("one", "two"):
+            await first.begin("flow", run_id, "host:1")
+            batch = Batch()
+            batch.holds["gpu", "step", "1"] = HoldRow("gpu", "step", "1", 1)
+            batch.holds["gpu", "step", "2"] = HoldRow("gpu", "step", "2", 2)
+            await first.commit(run_id, 1, batch)
+        assert (await second.begin("flow", "other", "host:2")).foreign_holds == {"gpu": 6}
+        with read_store(postgresql) as reader:
+            assert reader.load("other").foreign_holds == {"gpu": 6}
+            # Its runs are left as a process leaves them that is killed.
+            await first.close()
+            assert reader.load("other").foreign_holds == {}
+        assert (await second.take("one", "host:2")).foreign_holds == {}
+        assert (await second.take("other", "host:2")).foreign_holds == {"gpu": 3}
 
     @ensureDeferred
     async def test_a_reader_knows_who_lives(self, postgresql: str, store_at: StoreAt) -> None:

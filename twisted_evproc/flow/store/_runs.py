@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import RunExists, RunInUse, UnknownRun
 from .._rows import DelayRow, HoldRow, RunRow, Snapshot, TaskRow, TriggerRow
+from .._status import RunStatus
 
 if TYPE_CHECKING:
     from ._database import Database
@@ -73,8 +74,19 @@ def load(database: Database, run: RunRow) -> Snapshot:
         tasks=[TaskRow._make((*row[:-2], bool(row[-2]), row[-1])) for row in database.query(statements.tasks, key)],
         delays=[DelayRow._make((*row[:-1], bool(row[-1]))) for row in database.query(statements.delays, key)],
         holds=[HoldRow._make(row) for row in database.query(statements.holds, key)],
-        foreign_holds={pool: int(amount) for pool, amount in database.query(statements.foreign_holds, key)},
+        foreign_holds=_foreign_holds(database, run.run_id),
     )
+
+
+def _foreign_holds(database: Database, run_id: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    living: dict[str, bool] = {}
+    for other, owner, status, pool, amount in database.query(database.statements.foreign_holds, (run_id,)):
+        if other not in living:
+            living[other] = status != RunStatus.running.name or database.holder(other, owner) is not None
+        if living[other]:
+            found[pool] = found.get(pool, 0) + int(amount)
+    return found
 
 
 __all__ = ["begin", "find", "listed", "load", "take"]

@@ -71,7 +71,7 @@ class Statements:
 
     def __init__(self, dialect: Dialect, now: str) -> None:
         self._dialect = dialect
-        # Where several engines share a store, another run that is said to be running may be.
+        # Where several engines share a store, another run that is said to be running may be: whoever reads asks for its holder.
         self._running = ("running",) if dialect.name == "postgresql" else ()
         self._of_run()
         self._of_runs(literal_column(now))
@@ -117,11 +117,11 @@ class Statements:
         self.tasks = rows(TASKS, "recovery", "order", "step", "sequence")
         self.delays = rows(DELAYS, "recovery", "due", "event", "target", "sequence")
         self.holds = rows(HOLDS, "pool", "step", "sequence")
-        amount = func.sum(HOLDS.c.amount)
         # A run that has ended gives nothing back any more, and what a dead engine held is free.
         alive = RUNS.c.status.in_([literal_column(f"'{status}'") for status in ("pending", "stuck", *self._running)])
-        others = select(HOLDS.c.pool, amount).join_from(HOLDS, RUNS, HOLDS.c.run_id == RUNS.c.run_id)
-        foreign = others.where(HOLDS.c.run_id != bindparam("r"), alive).group_by(HOLDS.c.pool)
+        of_run = (RUNS.c.run_id, RUNS.c.owner, RUNS.c.status, HOLDS.c.pool)
+        others = select(*of_run, func.sum(HOLDS.c.amount)).join_from(HOLDS, RUNS, HOLDS.c.run_id == RUNS.c.run_id)
+        foreign = others.where(HOLDS.c.run_id != bindparam("r"), alive).group_by(*of_run)
         self.foreign_holds = text(foreign, self._dialect, "r")
         given_back = HOLDS.delete().where(
             *(HOLDS.c[name] == bindparam(name) for name in ("run_id", "pool", "step", "sequence")),
