@@ -32,7 +32,8 @@ class World:
     def eventor(self, mode: RunMode = RunMode.restart, **options: Any) -> Eventor:
         """A flow over the store, inline."""
         config = {"max_concurrent": 0, "executor": "inline", **options.pop("config", {})}
-        ev = Eventor("test", self.store, mode, config=config, clock=self.clock, **options)
+        name = options.pop("name", "test")
+        ev = Eventor(name, self.store, mode, config=config, clock=self.clock, **options)
         ev._drive.random = lambda: 0.5
         return ev
 

@@ -15,7 +15,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from tests.flow.harness import OwnExecutor, World, chain, ended, statuses
 from twisted_evproc._reactor import default_clock
-from twisted_evproc.errors import FlowDefinitionError, RunExists, RunLost
+from twisted_evproc.errors import FlowDefinitionError, RunExists, RunLost, UnknownRun
 from twisted_evproc.flow import (
     NOT_DONE,
     UNKNOWN,
@@ -295,6 +295,30 @@ class TestContinue:
         result = ended(world.eventor(mode, run_id="x").run())
 
         assert (result.run_id, result.recovery) == ("x", 0)
+
+    def test_of_another_run_than_the_one_that_was_meant(self, world: World) -> None:
+        assert ended(world.eventor(run_id="bill-1").run())
+        assert isinstance(ended_with(world.eventor(RunMode.recover, run_id="bil-1").run()), UnknownRun)
+        assert [row.run_id for row in world.store._runs.values()] == ["bill-1"]
+
+        # A program may always say continue_, and name what there is to be.
+        assert ended(world.eventor(RunMode.continue_, run_id="bill-2").run()).run_id == "bill-2"
+
+    @pytest.mark.parametrize("mode", [RunMode.continue_, RunMode.recover])
+    def test_of_a_run_of_another_flow_is_refused(self, world: World, mode: RunMode) -> None:
+        assert ended(world.eventor(run_id="bill-1").run())
+        before = world.store.snapshot("bill-1")
+        mail = world.eventor(mode, run_id="bill-1", name="mail")
+        go, _ = chain(mail, world.note())
+        mail.trigger_event(go, 1)
+
+        error = ended_with(mail.run())
+        assert isinstance(error, FlowDefinitionError)
+        assert "run 'bill-1' is one of flow 'test', and this is flow 'mail'" in str(error)
+        assert world.calls == []
+        assert world.store.snapshot("bill-1").run._replace(epoch=1) == before.run
+        with pytest.raises(FlowDefinitionError, match="one of flow 'test'"):
+            mail.recovery_plan(before)
 
     def test_what_was_triggered_without_a_sequence_is_not_triggered_anew(self, world: World) -> None:
         def program(mode: RunMode) -> Eventor:

@@ -143,6 +143,7 @@ class Drive:
     def plan(self, snapshot: Snapshot) -> RecoveryPlan:
         """What the next run would do with each task, if it took this one up; nothing is done."""
         flow = self._flow
+        self._check_run(snapshot.run)
         now = default_clock(self._clock).seconds()
         repeated = self.requests.fulfilled(snapshot.run.run_id) if flow.run_mode is RunMode.recover else []
         requests = (*((event, sequence) for event, sequence, _ in repeated), *self.requests)
@@ -241,6 +242,7 @@ class Drive:
             mode, flow.run_mode, flow.run_id = flow.run_mode, RunMode.continue_, snapshot.run.run_id
         else:
             snapshot = await self._take_or_begin(store, run_id, owner)
+            self._check_run(snapshot.run)
             mode = flow.run_mode
         row = snapshot.run._replace(program=describe_program(flow.program))
         recovers = mode is RunMode.recover and row.epoch > 1
@@ -257,8 +259,17 @@ class Drive:
         try:
             return await store.take(run_id, owner)
         except UnknownRun:
+            if self._flow.run_mode is RunMode.recover and await store.runs():
+                raise  # what is to be recovered has been there, and was called otherwise
             # There is nothing to go on with yet: its first engine died before the run was made, or there was none.
             return await store.begin(self._flow.name, run_id, owner)
+
+    def _check_run(self, run: RunRow) -> None:
+        if run.name != self._flow.name:
+            raise FlowDefinitionError(
+                f"run {run.run_id!r} is one of flow {run.name!r}, and this is flow {self._flow.name!r}; choose another run_id, "
+                f"or give the flow that name"
+            )
 
     def _make_engine(self, store: IFlowStore, row: RunRow, snapshot: Snapshot) -> Engine:
         limit = self._flow.config["max_concurrent"]
