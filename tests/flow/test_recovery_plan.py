@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_twisted
 
 from tests.flow.views.scenes import Play, fail, shop
-from twisted_evproc.errors import FlowDefinitionError
-from twisted_evproc.flow import NOT_DONE, ResourcePool, RunMode, StepReplay, StepStatus
+from twisted_evproc.errors import FlowDefinitionError, StoreUnusable
+from twisted_evproc.flow import NOT_DONE, Eventor, ResourcePool, RunMode, StepReplay, StepStatus
 from twisted_evproc.flow._recovery_plan import RecoveryPlan, plan_recovery
 
 
@@ -63,6 +66,42 @@ def test_nothing_is_run_or_written() -> None:
     plan(unrun(before, packs=False), before)
 
     assert len(before.store.commits) == commits
+
+
+def kept(path: Path, mode: RunMode, calls: list[str]) -> Eventor:
+    flow = Eventor("kept", path, mode, config={"executor": "inline"}, logging_level=logging.CRITICAL)
+    go = flow.add_event("go")
+    flow.add_assoc(go, flow.add_step("s", lambda: calls.append("s"), recovery={StepStatus.success: StepReplay.rerun}))
+    flow.trigger_event(go, 1)
+    return flow
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_flow_runs_afterwards_as_it_would_have_run_without(tmp_path: Path) -> None:
+    calls: list[str] = []
+    assert await kept(tmp_path / "runs", RunMode.restart, calls).run()
+    for mode, recovery in ((RunMode.continue_, 0), (RunMode.restart, 0), (RunMode.recover, 1)):
+        flow = kept(tmp_path / "runs", mode, calls)
+        found = flow.recover(plan=True)
+        assert isinstance(found, RecoveryPlan)
+        assert (found.recovery, said(found)) == (1, {"s[1]": "rerun"})
+        assert flow.run_mode is mode
+        assert (await flow.run()).recovery == recovery
+    assert len(calls) == 3
+
+
+def test_also_when_there_was_nothing_to_plan(tmp_path: Path) -> None:
+    flow = kept(tmp_path / "runs", RunMode.continue_, [])
+
+    with pytest.raises(StoreUnusable):
+        flow.recover(plan=True)
+
+    assert flow.run_mode is RunMode.continue_
+
+
+def test_a_store_that_is_an_object_cannot_be_read_from_outside() -> None:
+    with pytest.raises(FlowDefinitionError, match=r"this one is an object; give recovery_plan\(\)"):
+        unrun(shop()).flow.recover(plan=True)
 
 
 def interrupted(**options: Any) -> tuple[Play, Play]:

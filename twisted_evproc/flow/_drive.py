@@ -140,14 +140,14 @@ class Drive:
         else:
             call_from_thread(function, *args)
 
-    def plan(self, snapshot: Snapshot) -> RecoveryPlan:
-        """What the next run would do with each task, if it took this one up; nothing is done."""
+    def plan(self, snapshot: Snapshot, mode: RunMode) -> RecoveryPlan:
+        """What a run in this mode would do with each task, if it took this one up; nothing is done."""
         flow = self._flow
         self._check_run(snapshot.run)
         now = default_clock(self._clock).seconds()
-        repeated = self.requests.fulfilled(snapshot.run.run_id) if flow.run_mode is RunMode.recover else []
+        repeated = self.requests.fulfilled(snapshot.run.run_id) if mode is RunMode.recover else []
         requests = (*((event, sequence) for event, sequence, _ in repeated), *self.requests)
-        return plan_recovery(flow.program, snapshot, requests, mode=flow.run_mode, recovery_run=flow.recovery_run, now=now)
+        return plan_recovery(flow.program, snapshot, requests, mode=mode, recovery_run=flow.recovery_run, now=now)
 
     # -- one run
 

@@ -303,13 +303,21 @@ class Eventor:
 
         :param plan: do nothing, and say what it would do.
         :raises twisted_evproc.errors.UnknownRun: for a plan, when the store has no run of this flow.
+        :raises twisted_evproc.errors.StoreError: for a plan, when the store cannot be read from outside, as one in memory.
+        :raises twisted_evproc.errors.FlowDefinitionError: for a plan, when the store is an object.
         """
-        self.run_mode = RunMode.recover
         if not plan:
+            self.run_mode = RunMode.recover
             return self()
+        if not isinstance(self.store, str | os.PathLike):
+            raise FlowDefinitionError(
+                f"{self!r}: a plan reads a store of which it has the path or URL, and this one is an object; give "
+                f"recovery_plan() the run as it stands"
+            )
         with read_store(self.store) as reader:
             runs = [run.run_id for run in reader.runs(self.name)]
-            return self.recovery_plan(reader.load(self.run_id or (runs[-1] if runs else self.name)))
+            snapshot = reader.load(self.run_id or (runs[-1] if runs else self.name))
+        return self._drive.plan(snapshot, RunMode.recover)
 
     def recovery_plan(self, snapshot: Snapshot) -> RecoveryPlan:
         """
@@ -317,7 +325,7 @@ class Eventor:
 
         :param snapshot: the run, as ``read_store(store).load(run_id)`` gives it.
         """
-        return self._drive.plan(snapshot)
+        return self._drive.plan(snapshot, self.run_mode)
 
     def stop(self) -> None:
         """Begin nothing new.  What runs may finish, and the run can be continued.  May be called from any thread."""
