@@ -354,6 +354,14 @@ class TestRecover:
         ]
         assert objects(said("list", "shop.db", "--json")[1])[0]["recovery"] == 0
 
+    def test_of_a_store_that_is_given_as_a_path(self, shop: Shop, said: Any, there: Path) -> None:
+        shop("no boxes")
+        (there / "shop.py").write_text(SHOP.replace('"shop.db"', 'Path("shop.db")'))
+
+        status, output, _ = said("recover", "shop.py", "--plan")
+
+        assert (status, output.splitlines()[-1]) == (0, "3 tasks: 1 counts as done, 1 run again, 1 run for the first time")
+
     def test_a_recovery_mends_what_failed(self, shop: Shop, said: Any, evproc: Evproc, there: Path) -> None:
         shop("no boxes")
         (there / "no boxes").unlink()
@@ -405,6 +413,12 @@ class TestRecover:
                 "choose one: app.py:a, app.py:b",
             ),
             ("from twisted_evproc.flow import Eventor\na = Eventor('a', ':memory:')", "keeps its runs in memory"),
+            ("from twisted_evproc.flow import Eventor\na = Eventor('a', 'sqlite://')", "keeps its runs in memory"),
+            (
+                "from twisted_evproc.flow import Eventor\nfrom twisted_evproc.testing import FakeFlowStore\n"
+                "a = Eventor('a', FakeFlowStore())",
+                "the store of its flow is an object",
+            ),
             ("from twisted_evproc.flow import Eventor\na = Eventor('a', 'a.db')", "there is no such file"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -84,9 +85,12 @@ def recover(options: argparse.Namespace) -> int:
 def _prepared(options: argparse.Namespace, mode: RunMode) -> tuple[Eventor, Snapshot]:
     """The flow, about to go on with the run that is meant, and that run as it stands."""
     flow = load_flow(options.application).flow(mode)
-    if not isinstance(flow.store, str) or flow.store == ":memory:":
+    if not isinstance(flow.store, str | os.PathLike):
+        raise ApplicationError(options.application, "the store of its flow is an object; give the flow the path or URL of one")
+    place = os.fspath(flow.store)
+    if place in (":memory:", "sqlite://"):
         raise ApplicationError(options.application, "its flow keeps its runs in memory, where nothing is left to recover")
-    with open_reader(flow.store) as reader:
+    with open_reader(place) as reader:
         run = find_run(reader, options.run or flow.run_id, flow.name)
         snapshot = reader.load(run.run_id)
     flow.run_id = run.run_id
