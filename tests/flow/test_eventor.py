@@ -573,6 +573,26 @@ class TestRecover:
         assert ended(self.flow(world, RunMode.continue_, world.note(2)).run()).recovery == 1
         assert world.calls == ["s1[1]"]
 
+    def test_that_died_half_way_goes_on_asking_the_recovery_that_was_chosen(self, world: World) -> None:
+        _ = ended(self.flow(world, RunMode.restart, world.note(ValueError())).run())
+        assert ended(self.flow(world, RunMode.recover, world.note(2)).run())
+        chosen = world.eventor(RunMode.recover, recovery_run=0)
+        first = chosen.add_event("go")
+        chosen.add_assoc(first, chosen.add_step("s1", world.wait, recovery={StepStatus.success: StepReplay.rerun}))
+        chosen.trigger_event(first, 1)
+        die(chosen.run())
+        world.calls.clear()
+
+        again = self.flow(world, RunMode.continue_, world.note(2))
+        planned = again.recovery_plan(world.store.snapshot())
+        assert [(task.step, task.does) for task in planned.tasks] == [("s1", "rerun"), ("s2", "run"), ("s3", "run")]
+        once_more = world.eventor(RunMode.continue_)
+        _ = once_more.add_step("s1", world.wait)
+        die(once_more.run())
+        world.calls.clear()
+        assert ended(again.run()).recovery == 2
+        assert world.calls == ["s1[1]", "s2[1]", "s3[1]"]
+
     def test_replays_flow_events_from_outside(self, world: World) -> None:
         for mode in (RunMode.restart, RunMode.recover):
             ev = world.eventor(mode)

@@ -11,13 +11,16 @@ from ._program import Program
 from ._run import SCHEDULE
 
 
-def describe_program(program: Program) -> str:
+def describe_program(program: Program, asked: int | None = None) -> str:
     """
     A flow as JSON text.
+
+    :param asked: the recovery that the run's newest one asks; ``None`` for the one before it.
 
     ``events``: name to expression or ``null``; ``steps``: name to what is declared of it; ``follows``: ``[event, "step" or
     "event", target, delay in seconds]``; ``schedules``: ``[event, cron expression and zone]``; ``pools``: name to limit.  An
     expression is a name, ``["all", ...]``, ``["any", ...]``, ``["at least", n, ...]`` or ``["not by", event, seconds]``.
+    ``asked`` is there where it was chosen: whoever continues the run cannot know it.
     """
     return json.dumps(
         {
@@ -45,9 +48,16 @@ def describe_program(program: Program) -> str:
             ],
             "schedules": [[event, key.removeprefix(f"{SCHEDULE} ")] for event, key in program.schedules],
             "pools": {pool.name: pool.limit for pool in program.pools.values()},
+            **({} if asked is None else {"asked": asked}),
         },
         separators=(",", ":"),
     )
+
+
+def asked_in(description: str) -> int | None:
+    """The recovery that the newest one of a run asks, where it was chosen; see :func:`describe_program`."""
+    asked: int | None = json.loads(description).get("asked") if description else None
+    return asked
 
 
 def _expression(operand: Operand) -> Any:

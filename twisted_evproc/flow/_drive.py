@@ -17,7 +17,7 @@ from twisted.python.threadable import isInIOThread
 from .._reactor import default_clock
 from ..errors import ConfigurationError, EvprocError, FlowDefinitionError, FlowError, ResultNotStorable, UnknownRun
 from ._attempt import Attempt
-from ._description import describe_program
+from ._description import asked_in, describe_program
 from ._engine import Engine
 from ._model import Step
 from ._recovery_plan import RecoveryPlan, plan_recovery
@@ -244,13 +244,15 @@ class Drive:
             snapshot = await self._take_or_begin(store, run_id, owner)
             self._check_run(snapshot.run)
             mode = flow.run_mode
-        row = snapshot.run._replace(program=describe_program(flow.program))
+        row = snapshot.run
         recovers = mode is RunMode.recover and row.epoch > 1
+        chosen = flow.recovery_run if recovers or flow.recovery_run is not None else asked_in(row.program)
+        row = row._replace(program=describe_program(flow.program, chosen))
         if recovers or row.status != RunStatus.cancelled.name:
             row = row._replace(status=RunStatus.running.name, ended=None)
         if not recovers:
-            return row, snapshot, flow.recovery_run
-        asked = row.recovery if flow.recovery_run is None else flow.recovery_run
+            return row, snapshot, chosen
+        asked = row.recovery if chosen is None else chosen
         if asked > row.recovery:
             raise FlowDefinitionError(f"recovery_run={asked}: run {row.run_id!r} has recoveries 0 to {row.recovery}")
         return row._replace(recovery=row.recovery + 1), snapshot, asked

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from ..errors import FlowDefinitionError
+from ._description import asked_in
 from ._program import Program
 from ._requests import from_outside
 from ._rows import Snapshot, TaskRow
@@ -81,7 +82,7 @@ def plan_recovery(
         raise FlowDefinitionError(f"recovery_run={asked}: run {snapshot.run.run_id!r} has recoveries 0 to {newest}")
     recovery = newest if asked is None else newest + 1
     run = Run(program, recovery, max_concurrent=0, foreign_holds=snapshot.foreign_holds)
-    run.restore(snapshot, asked, now)
+    run.restore(snapshot, asked_in(snapshot.run.program) if asked is None else asked, now)
     goes_on = {(row.step, row.sequence): row for row in snapshot.tasks if row.recovery == newest}
     before = goes_on if asked is None else run.asked
     for event, sequence in requests:
