@@ -14,6 +14,7 @@ from twisted_evproc.flow import (
     Eventor,
     FlowEvent,
     ResourcePool,
+    RunMode,
     RunStatus,
     StepStatus,
     TaskStatus,
@@ -205,6 +206,42 @@ class TestDelays:
         _ = ev.run()
         assert [call.getTime() for call in world.clock.getDelayedCalls()] == [world.clock.seconds() + 10]
 
+    @pytest.mark.parametrize(("passed", "left"), [(4, 6), (10, 0), (25, 0)])
+    def test_count_from_when_they_began_also_in_a_recovery(self, world: World, passed: float, left: float) -> None:
+        def flow(mode: RunMode) -> Eventor:
+            ev = world.eventor(mode)
+            go, late = ev.add_event("go"), ev.add_event("late")
+            ev.add_assoc(go, late, delay=10)
+            ev.add_assoc(late, ev.add_step("s", world.note()))
+            ev.trigger_event(go, 1)
+            return ev
+
+        _ = ended(flow(RunMode.restart).run(1))
+        world.clock.advance(passed)
+        ev = flow(RunMode.recover)
+        planned = ev.recovery_plan(world.store.snapshot())
+        assert ([task.step for task in planned.tasks], planned.delays) == ((["s"], 0) if not left else ([], 1))
+        run = ev.run()
+        if left:
+            world.clock.advance(left - 0.1)
+            assert world.calls == []
+            world.clock.advance(0.1)
+        assert ended(run).recovery == 1
+        assert world.calls == ["s[1]"]
+
+    def test_that_are_over_are_not_waited_for_again(self, world: World) -> None:
+        for mode in (RunMode.restart, RunMode.recover):
+            ev = world.eventor(mode)
+            go, then = ev.add_event("go"), ev.add_event("then")
+            ev.add_assoc(go, ev.add_step("s", world.note(), triggers={StepStatus.success: then}), delay=10)
+            ev.add_assoc(then, ev.add_step("t", world.note(ValueError() if mode is RunMode.restart else 1)))
+            ev.trigger_event(go, 1)
+            run = ev.run()
+            if mode is RunMode.restart:
+                world.clock.advance(10)
+            assert ended(run).recovery == (mode is RunMode.recover)
+        assert world.calls == ["s[1]", "t[1]", "t[1]"]
+
 
 class TestNotBy:
     def flow(self, world: World, ev: Eventor) -> None:
@@ -295,6 +332,23 @@ class TestNotBy:
         ev.trigger_event(paid, 1)
         world.finish("s[1]")
         assert ended(run)
+
+    @pytest.mark.parametrize("paid_after", [30, 70, None])
+    def test_comes_to_the_same_in_a_recovery(self, world: World, ev: Eventor, paid_after: float | None) -> None:
+        self.flow(world, ev)
+        _ = ended(ev.run(1))
+        world.clock.advance(paid_after or 70)
+        if paid_after:
+            ev.trigger_event(ev.add_event("paid"), 1)
+        assert ended(ev.run(1))
+        world.clock.advance(100)
+        for recovery in (1, 2):
+            again = world.eventor(RunMode.recover)
+            self.flow(world, again)
+            assert ended(again.run(1)).recovery == recovery
+        assert world.calls == ([] if paid_after == 30 else ["remind[1]"])
+        rows = world.store._rows["run1"]["triggers"].values()
+        assert [row.recovery for row in rows if row.event == "late"] == ([] if paid_after == 30 else [0, 1, 2])
 
     def test_does_not_keep_a_flow_waiting_that_another_operand_has_decided(self, world: World, ev: Eventor) -> None:
         go, paid = ev.add_event("go"), ev.add_event("paid")

@@ -110,6 +110,7 @@ class _Walk:
         run = self._run
         first = True
         while True:
+            run.pass_time(now)
             changes = run.take_changes()
             for task in changes.doubtful:
                 self._note(task, self._doubt(task), first)

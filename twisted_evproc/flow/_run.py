@@ -101,6 +101,8 @@ class Run:
         self._next_sequence = 1
         self._begun: dict[str, float] = {}
         self._left: dict[tuple[str, str], list[int]] = {}
+        # When delays began in earlier recoveries: what is replayed is not waited for anew.
+        self._waits_since: dict[Key, float] = {}
         self.asked: dict[tuple[str, str], TaskRow] = {}
         self.doubtful: dict[tuple[str, str], Task] = {}
         self._new_doubts: list[Task] = []
@@ -136,6 +138,7 @@ class Run:
                 self.asked[key] = row
             yield
             yield
+        yield from self._ask_delays(snapshot, newest)
         self.pools.restore(snapshot.holds)
         if snapshot.run.recovery < self.recovery:
             # What the tasks of earlier recoveries still held is free.
@@ -160,6 +163,27 @@ class Run:
             self._fire_again(task, now)
             yield
         self._spread(now)
+
+    def _ask_delays(self, snapshot: Snapshot, newest: int) -> Iterator[None]:
+        if newest < 0 or not snapshot.delays:
+            return
+        happened: dict[tuple[int, str, str], float] = {}
+        for trigger in snapshot.triggers:
+            happened[trigger.recovery, trigger.event, trigger.sequence] = trigger.at
+            yield
+        # Watches whose event came in time.  It is replayed only now, and is to be in time again.
+        in_time: set[Key] = set()
+        for row in sorted(snapshot.delays, key=attrgetter("recovery")):
+            if row.recovery <= newest:
+                key = row.event, row.target, row.sequence
+                at = happened.get((row.recovery, row.event, row.sequence))
+                if at is not None and row.target.startswith("not_by "):
+                    (in_time.add if at < row.due else in_time.discard)(key)
+                self._waits_since[key] = row.activated
+            yield
+        for key in in_time:
+            del self._waits_since[key]
+            yield
 
     def _restore_rows(self, snapshot: Snapshot) -> Iterator[None]:
         for row in snapshot.tasks:
@@ -449,21 +473,25 @@ class Run:
             for number, (_, event, seconds) in enumerate(gate.watches):
                 key = event, watch_key(number, gate_event), sequence
                 if key not in self._delays:
-                    self._delay(key, at, at + seconds)
+                    self._delay(key, at, seconds)
 
     def _follow(self, event: str, sequence: str, at: float, now: float) -> None:
         for association in self.program.consequences(event):
             if association.delay > 0:
                 key = event, association.key, sequence
                 if key not in self._delays and not self._has_acted(association.step, association.target, sequence):
-                    self._delay(key, at, at + association.delay)
+                    self._delay(key, at, association.delay)
             else:
                 self._engage(event, association.step, association.target, sequence, now)
 
     def _has_acted(self, step: bool, target: str, sequence: str) -> bool:
         return (target, sequence) in (self.tasks if step else self.happened)
 
-    def _delay(self, key: Key, at: float, due: float) -> None:
+    def _delay(self, key: Key, at: float, seconds: float) -> None:
+        at = self._waits_since.get(key, at)
+        self._wait_until(key, at, at + seconds)
+
+    def _wait_until(self, key: Key, at: float, due: float) -> None:
         event, target, sequence = key
         row = DelayRow(self.recovery, event, target, sequence, at, due, False)
         self._delays.add(key, row, partial(self._delay_over, key))
@@ -501,7 +529,7 @@ class Run:
     def _schedule(self, schedule: Schedule, now: float) -> None:
         # What fell due while nobody looked counts once: the next time is one that is still to come.
         due, sequence = schedule.next_after(now)
-        self._delay((schedule.event, schedule.key, sequence), now, due)
+        self._wait_until((schedule.event, schedule.key, sequence), now, due)
 
     def _stayed_away(self, delay: DelayRow, now: float) -> None:
         kind, _, name = delay.target.partition(" ")
