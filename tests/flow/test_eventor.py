@@ -245,6 +245,16 @@ class TestContinue:
             assert ended(ev.run(1)).status is RunStatus.pending
         assert sum(len(batch.delays) for batch in world.store.commits) == 1
 
+    def test_waits_no_longer_for_a_delay_that_was_taken_away(self, world: World) -> None:
+        for mode, delay in ((RunMode.restart, 10), (RunMode.continue_, 0)):
+            ev = world.eventor(mode)
+            go = ev.add_event("go")
+            ev.add_assoc(go, ev.add_step("s", world.note()), delay=delay)
+            ev.trigger_event(go, 1)
+            run = ev.run(1 if delay else -1)
+            assert ended(run).pending_delays == (1 if delay else 0)
+        assert world.calls == ["s[1]"]
+
     def test_is_stuck_on_a_step_that_vanished_until_it_is_back(self, world: World, ev: Eventor) -> None:
         go, _ = chain(ev, world.wait)
         ev.trigger_event(go, 1)

@@ -206,6 +206,18 @@ class TestAssociations:
         with pytest.raises(FlowDefinitionError, match="delay=.* has to be a number of seconds, 0 or more"):
             ev.add_assoc(ev.add_event("a"), ev.add_step("s", function), delay=delay)
 
+    def test_are_the_same_when_defined_twice_in_the_same_way_and_not_to_be_defined_differently(self, ev: Eventor) -> None:
+        a, b, step = ev.add_event("a"), ev.add_event("b"), ev.add_step("s", function)
+        ev.add_assoc(a, step, b, delay=2)
+        ev.add_assoc(a, step, b, delay=2.0)
+        for delay in (0, 3):
+            with pytest.raises(FlowDefinitionError, match=f"step 's' follows from flow event 'a' twice, .* of 2 and {delay} s"):
+                ev.add_assoc(a, step, delay=delay)
+            with pytest.raises(FlowDefinitionError, match="flow event 'b' follows from flow event 'a' twice"):
+                ev.add_assoc(a, b, delay=delay)
+        assert [follows.delay for follows in ev.program.consequences("a")] == [2, 2]
+        ev.add_assoc(b, step)
+
 
 class TestPools:
     @pytest.mark.parametrize(("name", "limit"), [("", 1), (3, 1), ("p", -1), ("p", None), ("p", "2"), ("p", True)])

@@ -55,7 +55,8 @@ def flow_plans(draw: st.DrawFn) -> FlowPlan:
         if draw(st.booleans()):
             below = st.lists(st.integers(0, number - 1), min_size=1, max_size=3)
             expressions[number] = draw(st.sampled_from(["all", "any", "two"])), draw(below)
-    steps, follows = [], []
+    steps = []
+    follows: dict[tuple[int, str], float] = {}
     for number in range(draw(st.integers(1, 4))):
         after = draw(st.integers(0, EVENTS - 2))
         later = st.lists(st.integers(after + 1, EVENTS - 1), max_size=2)
@@ -71,12 +72,12 @@ def flow_plans(draw: st.DrawFn) -> FlowPlan:
                 draw(st.integers(0, 2)),
             )
         )
-        follows.append((after, f"s{number}", draw(st.sampled_from([0.0, 0.0, 5.0]))))
+        follows[after, f"s{number}"] = draw(st.sampled_from([0.0, 0.0, 5.0]))
     for _ in range(draw(st.integers(0, 3))):
         source = draw(st.integers(0, EVENTS - 2))
-        follows.append((source, str(draw(st.integers(source + 1, EVENTS - 1))), draw(st.sampled_from([0.0, 5.0]))))
+        follows[source, str(draw(st.integers(source + 1, EVENTS - 1)))] = draw(st.sampled_from([0.0, 5.0]))
     sequences = draw(st.lists(st.sampled_from("123"), min_size=1, max_size=3, unique=True))
-    return FlowPlan(expressions, steps, follows, sequences, draw(st.integers(0, 2)))
+    return FlowPlan(expressions, steps, [(*ends, delay) for ends, delay in follows.items()], sequences, draw(st.integers(0, 2)))
 
 
 def meaning(plan: FlowPlan) -> tuple[set[str], dict[str, str]]:

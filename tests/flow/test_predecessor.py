@@ -349,8 +349,8 @@ class TestDefects:
         ev.trigger_event(go, 1)
         assert ended(ev.run())
         again = world.eventor(run_id="other")
-        go, s1 = chain(again, world.note())
-        again.add_assoc(go, s1, again.add_step("late", world.note()), delay=30)
+        go = again.add_event("go")
+        again.add_assoc(go, *(again.add_step(name, world.note()) for name in ("s1", "late")), delay=30)
         again.trigger_event(go, 1)
         assert ended(again.run(1)).status is evr.RunStatus.pending
         older = world.eventor(evr.RunMode.continue_, run_id="run1")

@@ -214,7 +214,8 @@ class Eventor:
         :param event: the flow event.
         :param assocs: what follows; also tuples and lists of these.
         :param delay: seconds from the flow event until it follows.
-        :raises twisted_evproc.errors.FlowDefinitionError: for what is neither, or belongs to another flow.
+        :raises twisted_evproc.errors.FlowDefinitionError: for what is neither, belongs to another flow, or follows already with
+            another delay.
         """
         name = self.program.check_event(event)
         wait = delay_seconds(delay, "delay")

@@ -121,8 +121,18 @@ class Program:
         self.schedules[schedule.event, schedule.key] = schedule
 
     def associate(self, event: str, association: Association) -> None:
-        """Let something follow from a flow event."""
-        self._consequences.setdefault(event, {})[association.key] = association
+        """
+        Let something follow from a flow event; the same twice is once.
+
+        :raises twisted_evproc.errors.FlowDefinitionError: when it follows already, with another delay.
+        """
+        known = self._consequences.setdefault(event, {}).setdefault(association.key, association)
+        if known != association:
+            kind = "step" if association.step else "flow event"
+            raise FlowDefinitionError(
+                f"{kind} {association.target!r} follows from flow event {event!r} twice, with delays of {known.delay:g} and "
+                f"{association.delay:g} seconds; each follows once in a sequence"
+            )
 
     def consequences(self, event: str) -> Iterator[Association]:
         """What follows from a flow event."""

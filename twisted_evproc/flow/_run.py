@@ -482,6 +482,8 @@ class Run:
                 if key not in self._delays and not self._has_acted(association.step, association.target, sequence):
                     self._delay(key, at, association.delay)
             else:
+                # Of a program that had it wait, and does no longer.
+                self._delays.end((event, association.key, sequence))
                 self._engage(event, association.step, association.target, sequence, now)
 
     def _has_acted(self, step: bool, target: str, sequence: str) -> bool:
