@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from .._bridge import call_in_reactor, setup
+from .._options import checked_clock
 from ..dispatch import EventDispatcher
 from ..errors import FlowDefinitionError, StepFailed, StepNotRun
 from ..interfaces import IFlowStore
@@ -40,7 +41,7 @@ from ._result import FlowResult
 from ._schedule import Schedule
 from ._status import RunMode, StepStatus, TaskStatus
 from .executors import Executors, check_function
-from .store import decode, read_store
+from .store import check_url, decode, read_store
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -88,10 +89,12 @@ class Eventor:
         :param run_id: the run, in place of the newest; for a new run the ID it gets.
         :param executor: where steps run that do not say so: a name or an :class:`~twisted_evproc.interfaces.IStepExecutor`.
         :param clock: for time-outs, delays and time stamps; ``None`` for the global reactor.
-        :raises twisted_evproc.errors.FlowDefinitionError: for what makes no sense.
+        :raises twisted_evproc.errors.ConfigurationError: for what makes no sense.
         """
         program = _calling_program()
-        self.name = check_text(str(name) or (program.stem if program is not None else "flow"), "Eventor: name")
+        if not isinstance(name, str):
+            raise FlowDefinitionError(f"Eventor: name={name!r:.80} has to be text")
+        self.name = check_text(name or (program.stem if program is not None else "flow"), "Eventor: name")
         self.config = check_config(config, FLOW_DEFAULTS, "Eventor")
         check_truth(self.config["stop_on_exception"], "Eventor")
         if self.config["durability"] not in ("full", "normal"):
@@ -111,15 +114,17 @@ class Eventor:
             store = str(program.with_suffix(".run.db"))
         elif not isinstance(store, str | os.PathLike) and not IFlowStore.providedBy(store):
             raise FlowDefinitionError(f"store={store!r:.80} has to be ':memory:', a path, a URL, or an IFlowStore")
+        if isinstance(store, str | os.PathLike):
+            check_url(store)
         self.store = store
         self.dispatcher = EventDispatcher(CHANGE_KEYWORDS, name=f"flow {self.name}")
         _ = self.dispatcher.start()
         self.run_mode = run_mode
         self.recovery_run = recovery_run
         self.run_id = run_id
-        self._executors = Executors(executor or self.config["executor"], self.config["task_construct"])
+        self._executors = Executors(self.config["executor"] if executor is None else executor, self.config["task_construct"])
         self.program = Program()
-        self._drive = Drive(self, self._executors, clock, verbose=logging_level <= logging.INFO)
+        self._drive = Drive(self, self._executors, checked_clock(clock, "Eventor: clock"), verbose=logging_level <= logging.INFO)
 
     def __repr__(self) -> str:
         return f"<Eventor {self.name!r}>"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from ..._reactor import default_clock
 from ._json import decode, encode
+from ._place import check_url
 from ._seen import SeenEvents
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def maintain_store(url: str | os.PathLike[str]) -> StoreUpkeep:
 
 __all__ = [
     # stores
+    "check_url",
     "maintain_store",
     "open_store",
     "read_store",

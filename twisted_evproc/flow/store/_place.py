@@ -15,6 +15,20 @@ _POSTGRESQL = re.compile(r"postgres(ql)?(\+psycopg)?://")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
+def check_url(url: str | os.PathLike[str]) -> None:
+    """
+    See that a URL means a store, as far as can be told without the library of its database.
+
+    :raises twisted_evproc.errors.ConfigurationError: for one that is neither SQLite nor PostgreSQL.
+    """
+    place = os.fspath(url)
+    known = place == "sqlite://" or place.startswith("sqlite:///") or _POSTGRESQL.match(place)
+    if not known and (match := _SCHEME.match(place)):
+        raise ConfigurationError(
+            f"there is no store for {match[1]}://; use ':memory:', the path of a file, sqlite:///path or postgresql://..."
+        )
+
+
 def database(url: str | os.PathLike[str], durability: Literal["full", "normal"] = "full") -> Database:
     """
     The database that a URL means, not yet opened.
@@ -25,16 +39,13 @@ def database(url: str | os.PathLike[str], durability: Literal["full", "normal"] 
     place = os.fspath(url)
     if durability not in ("full", "normal"):
         raise ConfigurationError(f"the durability of a store is 'full' or 'normal', not {durability!r}")
+    check_url(place)
     if match := _POSTGRESQL.match(place):
         return _postgresql(f"postgresql://{place[match.end() :]}", durability)
     if place == "sqlite://":
         return _sqlite(":memory:", durability)
     if place.startswith("sqlite:///"):
         return _sqlite(place.removeprefix("sqlite:///"), durability)
-    if match := _SCHEME.match(place):
-        raise ConfigurationError(
-            f"there is no store for {match[1]}://; use ':memory:', the path of a file, sqlite:///path or postgresql://..."
-        )
     return _sqlite(place, durability)
 
 
@@ -56,4 +67,4 @@ def _postgresql(url: str, durability: Literal["full", "normal"]) -> Database:
     return PostgreSQLDatabase(url, durability)
 
 
-__all__ = ["database"]
+__all__ = ["check_url", "database"]
