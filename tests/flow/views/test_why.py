@@ -153,6 +153,15 @@ class TestWhy:
         # What the expression did not need is left out.
         assert not any("by hand' has not happened" in line for line in lines)
 
+    def test_a_flow_event_that_the_calendar_brought(self) -> None:
+        play = Play()
+        night = play.flow.add_event("night")
+        play.flow.add_schedule(night, "0 0 * * *")
+        play.step("back up", night)
+        play.run(max_loops=-1).clock.advance(24 * 3600)
+
+        assert any(line.endswith(": its schedule said so") for line in told(play, "back up"))
+
     def test_a_handled_failure(self) -> None:
         play = Play()
         go, sorry = play.flow.add_event("go"), play.flow.add_event("sorry")

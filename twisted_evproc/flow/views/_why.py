@@ -125,7 +125,11 @@ class _Answer:
             self.say(depth, "yes", f"{begin}: it needs {expression_in_words(expression)}, and that came true")
             self._operands(trigger.event, expression, trigger.sequence, depth + 1, only=True)
         else:
-            who = {"program": "the program triggered it", "outside": "it was triggered while the flow ran"}
+            who = {
+                "program": "the program triggered it",
+                "outside": "it was triggered while the flow ran",
+                "schedule": "its schedule said so",
+            }
             self.say(depth, "yes", f"{begin}: {who.get(kind, trigger.origin)}")
 
     def _not_happened(self, name: str, sequence: str, depth: int) -> None:
