@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import random
@@ -26,7 +25,7 @@ from ._result import FlowResult
 from ._run import Change, Run
 from ._status import RunMode, RunStatus
 from .executors import Executors
-from .store import encode, open_store
+from .store import encode, open_store, this_process
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -231,7 +230,7 @@ class Drive:
 
     async def _take(self, store: IFlowStore) -> tuple[RunRow, Snapshot, int | None]:
         flow = self._flow
-        owner = f"{socket.gethostname()}:{os.getpid()}"
+        owner = this_process()
         run_id = flow.run_id
         if flow.run_mode is not RunMode.restart and run_id is None:
             runs = await store.runs(flow.name)

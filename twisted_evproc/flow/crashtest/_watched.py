@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from ...interfaces import IFlowStore
 from .._attempt import CurrentStep, current_step
-from ..executors._functions import is_async
+from ..executors import is_async
 from ._journal import Journal
 
 if TYPE_CHECKING:

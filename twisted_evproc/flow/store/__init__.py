@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from ..._reactor import default_clock
 from ._json import decode, encode
+from ._lock import this_process
 from ._place import check_url
 from ._seen import SeenEvents
 
@@ -80,6 +81,7 @@ __all__ = [
     "maintain_store",
     "open_store",
     "read_store",
+    "this_process",
     # events that were seen
     "SeenEvents",
     # the values in them
