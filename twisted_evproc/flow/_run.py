@@ -137,7 +137,6 @@ class Run:
             if row.recovery <= newest and (row.attempt or TaskStatus[row.status].ended or key not in self.asked):
                 self.asked[key] = row
             yield
-            yield
         yield from self._ask_delays(snapshot, newest)
         self.pools.restore(snapshot.holds)
         if snapshot.run.recovery < self.recovery:
