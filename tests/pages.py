@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import doctest
+import importlib
 import inspect
 import re
+import symtable
 import textwrap
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -213,3 +217,52 @@ def listings(page: str) -> list[Listing]:
             text = re.sub(r"\A(?::\w+:.*\n)*\n*", "", text + "\n")
             found.append(Listing(page, directive[2] if directive else "", caption[1] if caption else "", text))
     return found
+
+
+def typed(page: str) -> list[str]:
+    """What a reader of the page types, in order: doctests, and code that is run and not hidden."""
+    text = text_of(page)
+    found = [(example.lineno, example.source) for example in doctest.DocTestParser().get_examples(text)]
+    for block in re.finditer(r"^\.\. testcode::\n((?:   .*\n|\n)+)", text, re.MULTILINE):
+        code = textwrap.dedent(block[1])
+        if ":hide:" not in code:
+            found.append((text.count("\n", 0, block.start()), code))
+    return [code for _, code in sorted(found)]
+
+
+def unknown_names(pieces: list[str]) -> set[str]:
+    """
+    Names that code uses and has from nowhere.
+
+    What a function uses may be there later, since it is called later.
+
+    :param pieces: code, in the order in which it is typed.
+    """
+    known = set(dir(builtins))
+    unknown: set[str] = set()
+    later: set[str] = set()
+    for piece in pieces:
+        top = symtable.symtable(piece, "<page>", "exec")
+        known |= _made(top).union(*map(_made, _below(top)))
+        for star in re.findall(r"^from (\S+) import \*", piece, re.MULTILINE):
+            known |= set(importlib.import_module(star).__all__)
+        unknown |= _used(top, top) - known
+        later |= {name for table in _below(top) if table.get_type() == "function" for name in _used(table, top)}
+    return unknown | later - known
+
+
+def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
+    return [deeper for child in table.get_children() for deeper in (child, *_below(child))]
+
+
+def _made(table: symtable.SymbolTable) -> set[str]:
+    """Global names that code makes."""
+    everywhere = table.get_type() == "module"
+    made = (each for each in table.get_symbols() if each.is_assigned() or each.is_imported())
+    return {each.get_name() for each in made if everywhere or each.is_declared_global()}
+
+
+def _used(table: symtable.SymbolTable, top: symtable.SymbolTable) -> set[str]:
+    """Global names that code uses when it is run, bodies of functions left out."""
+    own = {each.get_name() for each in table.get_symbols() if each.is_referenced() and (table is top or each.is_global())}
+    return own.union(*(_used(child, top) for child in table.get_children() if child.get_type() == "class"))

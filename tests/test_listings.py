@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 
 import twisted_evproc
-from tests.pages import DOCS, ROOT, Listing, is_call, listings, text_of
+from tests.pages import DOCS, ROOT, Listing, is_call, listings, text_of, typed, unknown_names
 from twisted_evproc import EventDispatcher, amqp, flow, sources
 from twisted_evproc.amqp import MemoryTransport
 from twisted_evproc.flow import Eventor
@@ -78,6 +78,13 @@ NOT_RUN = {
     ("how-to/zca-utility", "$ pip install"): "installs",
     ("tutorial/across-processes", "pip install"): "installs",
     ("tutorial/durable-flows", "pip install"): "installs",
+}
+
+#: By page: names that a reader has, and why no listing shows where from.
+GIVEN = {
+    "how-to/fire-from-protocol-and-service": {
+        "reactor": "the program's, as the page says; Sphinx gives it another"
+    },
 }
 
 #: What the tests below run.
@@ -141,6 +148,28 @@ def test_every_include_is_an_example() -> None:
         each.what.rpartition("examples/")[2] for page in PAGES for each in listings(page) if each.kind == "literalinclude"
     }
     assert included <= {path.name for path in (DOCS / "examples").iterdir()}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if typed(page)])
+def test_what_a_page_shows_can_be_typed(page: str) -> None:
+    assert unknown_names(typed(page)) == GIVEN.get(page, {}).keys()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "unknown"),
+    [
+        (["print(clock)"], {"clock"}),
+        (["from time import time", "time()"], set()),
+        (["time()", "from time import time"], {"time"}),
+        (["from textwrap import *", "indent(dedent('a'), ' ')"], set()),
+        (["def tell():\n    print(told)", "told = []"], set()),
+        (["def tell():\n    print(told)"], {"told"}),
+        (["class Tell(Base):\n    told = text"], {"Base", "text"}),
+        (["class Tell:\n    def tell(self):\n        print([each for each in told])", "told = []"], set()),
+    ],
+)
+def test_names_from_nowhere_are_found(pieces: list[str], unknown: set[str]) -> None:
+    assert unknown_names(pieces) == unknown
 
 
 def test_doctests_are_run() -> None:
