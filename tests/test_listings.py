@@ -82,9 +82,7 @@ NOT_RUN = {
 
 #: By page: names that a reader has, and why no listing shows where from.
 GIVEN = {
-    "how-to/fire-from-protocol-and-service": {
-        "reactor": "the program's, as the page says; Sphinx gives it another"
-    },
+    "how-to/fire-from-protocol-and-service": {"reactor": "the program's, as the page says; Sphinx gives it another"},
 }
 
 #: What the tests below run.

@@ -123,7 +123,7 @@ class Flow:
         with read_store(self.path) as reader:
             runs = reader.runs(self.eventor.name)
             triggers = [trigger for run in runs for trigger in reader.load(run.run_id).triggers]
-        return sorted(trigger.sequence for trigger in triggers if trigger.event == (event or self.go).name)
+        return sorted(trigger.sequence for trigger in triggers if trigger.event == (self.go if event is None else event).name)
 
 
 def number(event: Any) -> Any:

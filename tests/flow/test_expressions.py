@@ -52,6 +52,12 @@ class TestWhenAGateOpens:
 
 
 class TestWhatIsNoExpression:
+    @pytest.mark.parametrize("left", [A, and_(A, B), not_by(A, 1)], ids=str)
+    def test_pythons_own_operators_are_refused(self, left: Any) -> None:
+        for ask in (lambda: left and C, lambda: left or C, lambda: not left):
+            with pytest.raises(TypeError, match=r"neither true nor false.*and_\(a, b\)"):
+                ask()
+
     @pytest.mark.parametrize("wrong", ["a", 1, None, (A, "b"), [[A], 3]])
     def test_is_named(self, wrong: Any) -> None:
         with pytest.raises(FlowDefinitionError, match="is no expression: it takes flow events"):

@@ -415,6 +415,12 @@ class TestCanonicalEquality:
 
 
 class TestOperators:
+    @pytest.mark.parametrize("one", [Exists("a"), Eq("a", 1) & Eq("b", 2), Accept(), ~Accept()], ids=repr)
+    def test_pythons_own_are_refused(self, one: Any) -> None:
+        for ask in (lambda: one and Exists("b"), lambda: one or Exists("b"), lambda: not one):
+            with pytest.raises(TypeError, match=rf"{re.escape(repr(one))} is neither.*&, \| and ~"):
+                ask()
+
     def test_make_combinations(self) -> None:
         one, other, third = Eq("a", 1), Exists("b"), Lt("c", 1)
         assert repr(one & other & third) == "And(Eq('a', 1), Exists('b'), Lt('c', 1))"

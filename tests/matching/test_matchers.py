@@ -49,6 +49,8 @@ SCALARS = st.one_of(
 VALUES = st.one_of(
     SCALARS, st.lists(SCALARS, max_size=2), st.frozensets(st.integers(0, 2), max_size=2), st.sets(st.integers(0, 2), max_size=2)
 )
+#: What one_of() and none_of() take: not a container alone, whose items are meant.
+SEVERAL = st.lists(VALUES, min_size=2, max_size=4) | st.lists(SCALARS, min_size=1, max_size=1)
 FOREIGN: list[Any] = [
     None, 0, True, 1.5, math.nan, Decimal("sNaN"), "text", "\ud800", b"bytes", [], {}, {1}, object(), int, len,
     10**400, Hostile(), Ambiguous(),
@@ -124,6 +126,12 @@ class TestSingletons:
         assert copy.deepcopy(singleton) is singleton
         assert copy.copy(singleton) is singleton
 
+    @pytest.mark.parametrize("matcher", MATCHERS, ids=repr)
+    def test_pythons_own_operators_are_refused(self, matcher: Any) -> None:
+        for ask in (lambda: matcher and present, lambda: matcher or present, lambda: not matcher):
+            with pytest.raises(TypeError, match=rf"{re.escape(repr(matcher))} is neither.*one_of\(\)"):
+                ask()
+
     def test_any_accepts_everything_and_absence(self) -> None:
         assert ANY.accepts_absence
         assert all(ANY.matches(value) for value in FOREIGN)
@@ -134,16 +142,23 @@ class TestSingletons:
 
 
 class TestOneOfAndNoneOf:
-    @given(values=st.lists(VALUES, min_size=1, max_size=4), value=VALUES)
+    @given(values=SEVERAL, value=VALUES)
     def test_membership_is_that_of_a_list(self, values: list[Any], value: Any) -> None:
         assert one_of(*values).matches(value) == (value in values)
         assert none_of(*values).matches(value) == (value not in values)
 
-    @given(values=st.lists(VALUES, min_size=1, max_size=4))
+    @given(values=SEVERAL)
     def test_order_and_repetition_do_not_count(self, values: list[Any]) -> None:
         assert one_of(*values) == one_of(*reversed(values), *values)
         assert hash(one_of(*values)) == hash(one_of(*reversed(values), *values))
         assert none_of(*values) == none_of(*reversed(values))
+
+    @pytest.mark.parametrize("make", [one_of, none_of])
+    @pytest.mark.parametrize("items", [["NO", "SE"], ("NO", "SE"), {"NO"}, frozenset(["NO"]), []])
+    def test_a_container_alone_is_not_taken_for_the_value(self, make: Callable[..., Matcher], items: Any) -> None:
+        written = ", ".join(map(repr, items))
+        with pytest.raises(FilterError, match=re.escape(f"write {make.__name__}(*items), here {make.__name__}({written}).")):
+            make(items)
 
     def test_finite_values_only_where_all_are_hashable(self) -> None:
         # Equal here, and not in a broker.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import attrs
 
@@ -14,8 +14,20 @@ if TYPE_CHECKING:
     from ._model import FlowEvent
 
 
+class Combinable:
+    """What stands in an expression.  Python's own operators cannot be asked: ``a and b`` would be ``b``, in silence."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a flow event is neither true nor false, nor is an expression.  Write and_(a, b) and or_(a, b) in place of and "
+            "and or; there is no not, only not_by(a, seconds)."
+        )
+
+
 @attrs.frozen
-class Count:
+class Count(Combinable):
     """So many of the operands."""
 
     need: int
@@ -23,7 +35,7 @@ class Count:
 
 
 @attrs.frozen
-class NotBy:
+class NotBy(Combinable):
     """An event has not happened so many seconds after the first trigger of its sequence."""
 
     event: FlowEvent

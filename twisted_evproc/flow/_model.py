@@ -9,11 +9,12 @@ import attrs
 
 from .._options import seconds
 from ..errors import ConfigurationError, FlowDefinitionError
+from ._expressions import Combinable
 from ._status import DEFAULT_RECOVERY, StepReplay, StepStatus, TaskStatus
 
 
 @attrs.frozen(eq=False)
-class FlowEvent:
+class FlowEvent(Combinable):
     """
     A named gate in a flow; made by ``Eventor.add_event``.
 

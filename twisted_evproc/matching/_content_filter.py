@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from ._matchers import callable_name
 from ._paths import Keys
@@ -89,6 +89,10 @@ class ContentFilter(ABC):
         from ._combinations import Not
 
         return Not(self)
+
+    def __bool__(self) -> NoReturn:
+        # Python's own operators cannot be asked: `one and other` would be `other`, and the half would be lost in silence.
+        raise TypeError(f"{self!r} is neither true nor false.  Combine filters with &, | and ~ in place of and, or and not.")
 
     def __eq__(self, other: object) -> bool:
         return self._clause() == other._clause() if isinstance(other, ContentFilter) else NotImplemented

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, NoReturn, final
 
 import attrs
 
@@ -43,6 +43,13 @@ class Matcher(ABC):
         A value is accepted exactly if it equals one of them, so that a dict can stand in for :meth:`matches`.
         """
         return None
+
+    def __bool__(self) -> NoReturn:
+        # `one and other` would be `other`, and the half would be lost in silence.
+        raise TypeError(
+            f"{self!r} is neither true nor false: and, or and not do not combine matchers.  Write one_of() for several values, "
+            f"and satisfies() with a function for the rest."
+        )
 
 
 @final
@@ -101,6 +108,11 @@ def _plain_values(function: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
                 f"{function}() takes plain values, not the matcher {value!r}.  Register the handler once for each "
                 f"matcher, or use satisfies() with a function."
             )
+    if len(values) == 1 and isinstance(values[0], list | tuple | set | frozenset):
+        raise FilterError(
+            f"{function}({values[0]!r}) would speak of one value, the {type(values[0]).__name__} itself.  For its items, write "
+            f"{function}(*items), here {function}({_listed(tuple(values[0]))})."
+        )
     return values
 
 
@@ -227,7 +239,8 @@ def one_of(*values: Any) -> OneOf:
     Accept any of these values.
 
     :param values: at least one; they need not be hashable.
-    :raises twisted_evproc.errors.FilterError: without values, and for ``None`` or a matcher among them.
+    :raises twisted_evproc.errors.FilterError: without values, for ``None`` or a matcher among them, and for nothing but a list, a
+        tuple or a set, whose items were meant.
     """
     return OneOf(ValueSet(_plain_values("one_of", values)))
 
@@ -237,7 +250,8 @@ def none_of(*values: Any) -> NoneOf:
     Accept every value but these; the keyword has to be there.
 
     :param values: at least one; they need not be hashable.
-    :raises twisted_evproc.errors.FilterError: without values, and for ``None`` or a matcher among them.
+    :raises twisted_evproc.errors.FilterError: without values, for ``None`` or a matcher among them, and for nothing but a list, a
+        tuple or a set, whose items were meant.
     """
     return NoneOf(ValueSet(_plain_values("none_of", values)))
 

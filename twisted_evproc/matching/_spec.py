@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ._matchers import ANY, Matcher, one_of
+from ._matchers import ANY, Matcher, OneOf
 from ._paths import MISSING
+from ._values import ValueSet
 
 
 class MatchSpec:
@@ -30,7 +31,7 @@ class MatchSpec:
         for keyword, value in wanted.items():
             if value is None or value is ANY:
                 continue
-            matcher = value if isinstance(value, Matcher) else one_of(value)
+            matcher = value if isinstance(value, Matcher) else OneOf(ValueSet([value]))
             clauses.append((keyword, matcher))
             if matcher.values is None:
                 rest.append((keyword, matcher))
