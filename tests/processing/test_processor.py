@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,24 @@ class TestRegister:
     def test_it_takes_functions_only(self, processor: Processor) -> None:
         with pytest.raises(HandlerNotCallable):
             processor.register("handler")  # type: ignore[type-var]  # the mistake
+
+    @pytest.mark.parametrize("decorator", [want("y"), requires("y"), required_by("y")], ids=repr)
+    def test_a_decorator_above_it_comes_too_late(self, processor: Processor, log: Log, decorator: Any) -> None:
+        handler = processor.register(log.handler("h"))
+        with pytest.raises(ConfigurationError, match=r"comes too late for 'h', which is registered.*below @register"):
+            decorator(handler)
+
+    def test_another_function_around_a_registered_one_can_be_decorated(self, processor: Processor, log: Log) -> None:
+        inner = processor.register(log.handler("h"))
+
+        @wraps(inner)
+        def around(*given: Any) -> Any:
+            return inner(*given)
+
+        processor.register(want("y")(around), name="around")
+        for name in "xy":
+            result_now(processor.process(Named(name)))
+        assert log == ["h:x", "h:y", "h:y"]
 
     def test_handlers_are_called_with_the_processor_and_the_event(self, processor: Processor) -> None:
         seen: list[Any] = []

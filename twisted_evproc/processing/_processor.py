@@ -41,7 +41,7 @@ from ..errors import (
 from ..matching import EqualityIndex
 from ._event import Event
 from ._injection import eventually
-from ._want import Decorator, declaration_of
+from ._want import Decorator, declaration_of, mark_registered
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
@@ -124,6 +124,7 @@ class Processor(Runner):
         known = self._handlers.get(handler.name)
         if known is not None:
             raise ProcessorReregisterException(handler.name, known.qualified_name)
+        mark_registered(function)
         self._handlers[handler.name] = handler
         for later in handler.required_by:
             self._required_by.setdefault(later, []).append(handler.name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import attrs
 
+from ..dispatch import handler_name
 from ..errors import ConfigurationError
 from ..interfaces import Filter
 from ..matching import as_filter
@@ -15,6 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Where a function carries its declaration.
 _ATTRIBUTE = "__twisted_evproc__"
+# Where it says that it is registered: its own id, since functools.wraps() copies attributes to functions that are not.
+_REGISTERED = "__twisted_evproc_registered__"
 
 
 @attrs.frozen
@@ -82,6 +86,11 @@ class Decorator:
     def __call__(self, function: F) -> F:
         if isinstance(function, Decorator) or not callable(function):
             raise ConfigurationError(f"@{self._name}(...) decorates a function, not {function!r}")
+        if getattr(function, _REGISTERED, None) == id(function):
+            raise ConfigurationError(
+                f"@{self._name}(...) comes too late for {handler_name(function)!r}, which is registered already.  It goes below "
+                f"@register."
+            )
         found = declaration_of(function)
         # Decorators apply from the bottom up: what stands first in the source comes first.
         more = {field: (*addition, *getattr(found, field)) for field, addition in self._additions.items()}
@@ -96,6 +105,12 @@ class Decorator:
 
     def __repr__(self) -> str:
         return f"<@{self._name}(...), not yet applied to a function>"
+
+
+def mark_registered(function: Any) -> None:
+    """What a function is decorated with from now on would not be heard of, and is refused."""
+    with suppress(AttributeError, TypeError):  # what takes no attributes cannot be decorated either
+        setattr(function, _REGISTERED, id(function))
 
 
 def declaration_of(function: Any) -> Declaration:
