@@ -6,7 +6,7 @@ import gc
 import importlib
 import json
 import weakref
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +77,30 @@ class TestTheAlarm:
         for event in (alarm, {"Unexpected": "Oops!"}):
             result_now(processor.invoke(json.loads(json.dumps(event))))
         assert sent == ["Alarm Cpu went from OK to ALARM", "Unexpected event: {'Unexpected': 'Oops!'}"]
+
+
+class TestAFunctionInPlaceOfAFilter:
+    def test_is_noticed_when_nothing_was_decorated_with_it(self, processor: EventProcessor) -> None:
+        @processor.processor
+        def alarm(event: Any) -> None:
+            raise AssertionError
+
+        processor.processor({})(lambda event: "default")
+        asked: list[Callable[[], Any]] = [
+            lambda: result_now(processor.invoke({})),
+            lambda: processor.explain({}),
+            lambda: EventProcessor().add_subprocessor(processor),
+        ]
+        for ask in asked:
+            with pytest.raises(DecorationError, match=r"alarm\) decorates no function.*@processor\(filter\) above it"):
+                ask()
+
+    def test_is_a_filter_where_something_is(self, processor: EventProcessor) -> None:
+        def is_alarm(event: Any) -> bool:
+            return "alarm" in event
+
+        processor.processor(is_alarm)(lambda event: "alarm")
+        assert result_now(processor.invoke({"alarm": 1})) == "alarm"
 
 
 class TestChoosing:

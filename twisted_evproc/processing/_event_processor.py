@@ -7,7 +7,7 @@ from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from reprlib import Repr
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
@@ -164,6 +164,8 @@ class EventProcessor(Runner):
         # those that match whenever the index finds them
         self._certain: set[Rule] = set()
         self._dynamic = False
+        # functions given to processor() while nothing is decorated with what it gave
+        self._undecorated: list[Callable[..., Any]] = []
         self._collects = self.policy.may(Action.COLLECT)
 
     def __repr__(self) -> str:
@@ -188,7 +190,8 @@ class EventProcessor(Runner):
         :param dependency_names: name of a factory, and names of the products that the function gets behind the event.
         :raises twisted_evproc.errors.FilterError: for a filter that is none.
         :raises twisted_evproc.errors.DecorationError: for an unknown factory, a function that cannot take what it would get, and
-            a filter that another processor has at the same rank.
+            a filter that another processor has at the same rank.  Also raised by what asks for processors later, while a function
+            was given as the filter and nothing is decorated.
         """
         checked = as_filter(filter)
         if isinstance(rank, bool) or not isinstance(rank, int):
@@ -200,11 +203,14 @@ class EventProcessor(Runner):
         )
 
         def register(function: F) -> F:
+            self._undecorated = [one for one in self._undecorated if one is not filter]
             if not callable(function):
                 raise DecorationError(f"@processor(...) decorates a function, not {function!r}")
             self._add({(checked, rank): make_rule(function, checked, rank, pre_processor, products)})
             return function
 
+        if isinstance(filter, FunctionType):
+            self._undecorated.append(filter)
         return register
 
     def dependency_factory(self, factory: F) -> F:
@@ -237,6 +243,7 @@ class EventProcessor(Runner):
             raise DecorationError(f"{other!r} cannot be a subprocessor: it is no EventProcessor")
         if other is self:
             raise DecorationError(f"{self!r} cannot be its own subprocessor")
+        other._check_decorated()
         self._add({key: rule.joining() for key, rule in other._rules.items()}, other._factories)
 
     def add_subprocessors(self, *others: EventProcessor) -> None:
@@ -262,6 +269,15 @@ class EventProcessor(Runner):
         modules = [import_module(f"{package.__name__}.{found.name}") for found in iter_modules(package.__path__)]
         found = {id(thing): thing for module in modules for thing in vars(module).values() if isinstance(thing, EventProcessor)}
         self.add_subprocessors(*found.values())
+
+    def _check_decorated(self) -> None:
+        # A function may be a filter, so only this tells `@processor` above one, which registers nothing.
+        if self._undecorated:
+            name = qualified_name_of(self._undecorated[0])
+            raise DecorationError(
+                f"processor({name}) decorates no function: there, {name} is a filter.  To register it, write "
+                f"@processor(filter) above it, with {{}} for every event."
+            )
 
     def _factory(self, name: str) -> Callable[..., Any]:
         factory = self._factories.get(name)
@@ -318,6 +334,8 @@ class EventProcessor(Runner):
     def fire(self, event: Mapping[str, Any]) -> Deferred[Outcome]:
         """As :meth:`invoke`, but gives the outcome."""
         try:
+            if self._undecorated:
+                self._check_decorated()
             if type(event) is not dict and not isinstance(event, Mapping):
                 raise InvocationError(f"an event has to be a mapping, not {_shown(event)}")
             invocation = Invocation(event)
@@ -406,6 +424,7 @@ class EventProcessor(Runner):
         Say for every processor whether it would be invoked, or why not.  No processor is called, and no resolver: a filter that
         asks one is reported as a condition.
         """
+        self._check_decorated()
         one_alone = self.invocation is not ALL_MATCHES
         alone_or_none = one_alone and self.invocation is not FIRST_MATCH
         tied: list[Rule] = []
