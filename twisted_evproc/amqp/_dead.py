@@ -124,7 +124,7 @@ class DeadLetters:
 
     def replay(self, ids: Iterable[str] | None = None) -> Deferred[Letters]:
         """
-        Give dead letters to the group again, as if nothing had failed yet.
+        Give dead letters to the group again, oldest first, as if nothing had failed yet.
 
         :param ids: of the events; ``None`` for all.
         :return: fires with those that were replayed.
@@ -161,26 +161,28 @@ class DeadLetters:
         delete: bool = False,
     ) -> Letters:
         drawer = await self._opened()
-        found: Letters = []
+        found: list[tuple[int, DeadLetter]] = []
         kept: Tags = []
         try:
             # Those that come in while we look are for the next time.
             taken, left = await self._begun(drawer)
             while taken is not None:
                 tag, letter = taken
-                if (act is None and not delete) or (ids is not None and letter.envelope.id not in ids):
-                    kept.append(tag)
-                    # Also those beyond the limit are taken out: given back together, all keep their places; given back while
-                    # others stayed, they would come last.
-                    if act is None and not delete and (limit is None or len(found) < limit):
-                        found.append(letter)
+                if ids is None or letter.envelope.id in ids:
+                    found.append(taken)
                 else:
-                    if act is not None:
-                        await act(letter.envelope)
-                    drawer.acknowledge(tag)
-                    found.append(letter)
+                    kept.append(tag)
                 left -= 1
                 taken = await drawer.take() if left else None
+            # What was given back before may lie anywhere: the oldest one is known when all were seen.
+            found.sort(key=_died)
+            for tag, letter in found:
+                if act is not None:
+                    await act(letter.envelope)
+                if act is not None or delete:
+                    drawer.acknowledge(tag)
+                else:
+                    kept.append(tag)
             for tag in kept:
                 drawer.give_back(tag)
             # Answered only after what was said before it.
@@ -189,7 +191,7 @@ class DeadLetters:
             raise self._missing(error) from error
         finally:
             drawer.close()
-        return found
+        return [letter for _, letter in found[:limit]]
 
     async def _begun(self, drawer: Drawer) -> tuple[tuple[int, DeadLetter] | None, int]:
         """The first letter, and how many there are with it."""
@@ -230,6 +232,10 @@ class DeadLetters:
             f"there is no group {self.group!r} on the exchange {self._topology.exchange!r}: {error}.  Correct the names; a group "
             f"is there once somebody has subscribed it."
         )
+
+
+def _died(taken: tuple[int, DeadLetter]) -> str:
+    return taken[1].died
 
 
 def _ids(ids: Iterable[str] | None) -> frozenset[str] | None:
