@@ -124,6 +124,8 @@ def test_what_cannot_be_used_says_why(run: Twist, arguments: list[str], status: 
         ("sources = [Shelf]", "is a class: add an instance of it"),
         ("sources = [Shelf()] * 2", "shelf was added to"),
         ("def sources(): 1 / 0", "sources() failed:\nTraceback"),
+        ("", "app.py: nothing would ever happen: it has neither 'sources' nor a 'service'.  Let it name the"),
+        ("sources, service, events = [], None, [{}]", "neither 'sources' nor a 'service'; its 'events' are for 'evproc run'."),
         ("from twisted.application.service import Service as service", "app.py:service: has to be an instance, not the class"),
     ],
 )
@@ -218,8 +220,13 @@ def test_a_service_of_its_own_is_started_first_and_stopped_last(run: Twist, fold
 
 
 def test_an_application_without_sources_has_its_dispatcher_started(run: Twist, folder: Path) -> None:
-    with run("evproc", application(folder, "reactor.callWhenRunning(dispatcher.fire_event, {}, kind='plain')")) as process:
+    rest = (
+        "from twisted.application.service import Service\nclass Own(Service):\n    def startService(self):\n"
+        "        reactor.callWhenRunning(dispatcher.fire_event, {}, kind='plain')\nservice = Own()\nevents = [1]"
+    )
+    with run("evproc", application(folder, rest)) as process:
         process.wait_for("plain event")
         process.wait_for("reactor runs")
         process.end(signal.SIGTERM)
         assert "not started" not in process.text
+        assert "app.py has events that are not used: they are for 'evproc run'" in process.text

@@ -98,6 +98,7 @@ class BackgroundApplication:
     """
     Feeds the events of its sources to an application.
 
+    :ivar sources: where its events come from; may be empty.
     :ivar running: whether it was started, and not stopped since.
     """
 
@@ -126,14 +127,14 @@ class BackgroundApplication:
         self._told_ended = ended
         self._concurrency = concurrency
         self._name = f"{application.place}:{SOURCES_NAME}"
-        self._sources = application.own_sources()
+        self.sources = application.own_sources()
         # A first look at them: what is no source is to be known before anything is started.
-        _ = SourceLines(self._name, self._sources, clock)
+        _ = SourceLines(self._name, self.sources, clock)
         self._feed: Feed | None = None
         self._stops: list[Deferred[None]] = []
 
     def __repr__(self) -> str:
-        return f"<application {self._application.place} with {len(self._sources)} sources>"
+        return f"<application {self._application.place} with {len(self.sources)} sources>"
 
     def start(self) -> Deferred[None]:
         """
@@ -144,7 +145,7 @@ class BackgroundApplication:
         if self.running:
             return succeed(None)
         self.running = True
-        lines = SourceLines(self._name, self._sources, self._clock, held=True)
+        lines = SourceLines(self._name, self.sources, self._clock, held=True)
         report = LogReport(self._name)
         self._feed = feed = Feed(
             self._application.runnable,

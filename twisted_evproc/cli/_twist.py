@@ -18,9 +18,9 @@ from twisted.python.usage import Options as UsageOptions
 from twisted.python.usage import UsageError
 
 from .._version import __version__
-from ..errors import EvprocError
+from ..errors import ApplicationError, EvprocError
 from ..service import ServiceStack, UtilityService
-from ._application import SERVICE_NAME, Application, load
+from ._application import EVENTS_NAME, SERVICE_NAME, SOURCES_NAME, Application, load
 from ._background import BackgroundApplication
 from ._numbers import count, seconds
 from ._status import ExitStatus
@@ -117,13 +117,23 @@ class ApplicationService(ServiceStack):
         :param stop_timeout: seconds after which stopping cancels what is under way; ``None`` for no limit.
         :param concurrency: how many events are processed at the same time.
         :param leave: ends the process with an exit status.
-        :raises twisted_evproc.errors.ApplicationError: for sources that are none.
+        :raises twisted_evproc.errors.ApplicationError: for sources that are none, and where there is neither a source
+            nor a service.
         """
         self._leave = leave
         background = BackgroundApplication(
             application, reactor, reactor.callWhenRunning, self._background_ended, concurrency=concurrency
         )
         own = application.own_service()
+        unused = f"; its {EVENTS_NAME!r} are for 'evproc run'" if application.has_events else ""
+        if own is None and not background.sources:
+            raise ApplicationError(
+                application.place,
+                f"nothing would ever happen: it has neither {SOURCES_NAME!r} nor a {SERVICE_NAME!r}{unused}.  Let it name the "
+                f"sources of its events, or a service that fires them",
+            )
+        if unused:
+            _LOG.warn("{place} has events that are not used: they are for 'evproc run'", place=application.place)
         limit = None if stop_timeout is None else stop_timeout + GRACE_SECONDS
         children = [UtilityService(background, stop_timeout, application.place)]
         if own is not None:
