@@ -18,10 +18,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from twisted_evproc import EventDispatcher
+from twisted_evproc import COLLECT, EventDispatcher
 from twisted_evproc.sources import DispatchEventHandler, EventPump, WebhookSource
 
-dispatcher = EventDispatcher(["kind", "action"], name="webhooks")
+# What fails is logged by the pump: a dispatcher that collects failures does not log them too.
+dispatcher = EventDispatcher(["kind", "action"], name="webhooks", on_failure=COLLECT)
 
 
 @dispatcher.handler("during", kind="issues", action="opened")

@@ -106,6 +106,16 @@ def test_with_the_name_that_a_proxy_passes_on() -> None:
         assert stop(child) == ("", "")
 
 
+def test_a_failure_of_a_handler_is_told_once() -> None:
+    post = "curl --json '{}' -H 'X-GitHub-Event: {}' http://127.0.0.1:8080/github"
+    with running() as (child, port):
+        for kind, body in (("issues", '{"action": "opened"}'), ("ping", '{"zen": "the end"}')):
+            assert bash(post.format(body, kind), port) == "Accepted: the event is queued.\n"
+        said, errors = stop(child)
+        assert said == "ping: the end\n"
+        assert errors.count("KeyError: 'issue'") == errors.count("Traceback") == 1
+
+
 def test_the_table_has_every_answer() -> None:
     table = set(re.findall(r"^   \* - (\d{3})$", PAGE, re.MULTILINE))
     package = Path(twisted_evproc.sources.__file__).parent
