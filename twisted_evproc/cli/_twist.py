@@ -135,7 +135,7 @@ class ApplicationService(ServiceStack):
         if unused:
             _LOG.warn("{place} has events that are not used: they are for 'evproc run'", place=application.place)
         limit = None if stop_timeout is None else stop_timeout + GRACE_SECONDS
-        children = [UtilityService(background, stop_timeout, application.place)]
+        children = [_BackgroundService(background, stop_timeout, application.place)]
         if own is not None:
             if own.name is None:
                 own.setName(SERVICE_NAME)
@@ -150,6 +150,13 @@ class ApplicationService(ServiceStack):
             _unusable(error)
         _ = self.when_started().addErrback(self._not_started)
 
+    def report_start_failure(self, failure: Failure) -> None:
+        """See :meth:`ServiceStack.report_start_failure`; an error of ours says in one line what there is to say."""
+        if isinstance(failure.value, EvprocError):
+            _LOG.error("{error}", error=str(failure.value))
+        else:
+            super().report_start_failure(failure)
+
     def _not_started(self, failure: Failure) -> None:
         # It was logged; and nothing is to be done where it was stopped before it worked.
         if not failure.check(CancelledError):
@@ -163,6 +170,13 @@ class ApplicationService(ServiceStack):
         else:
             _LOG.failure("{service!r} has ended", failure, service=self)
             self._leave(ExitStatus.HANDLERS_FAILED)
+
+
+class _BackgroundService(UtilityService):
+    """The application itself."""
+
+    def report_start_failure(self, failure: Failure) -> None:
+        """See :meth:`UtilityService.report_start_failure`; the stack fails with the same, and reports it."""
 
 
 class _ProcessEnding:

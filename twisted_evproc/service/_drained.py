@@ -126,13 +126,14 @@ class DrainedService(Service):
             return
         self._starting = None
         if isinstance(result, Failure):
-            self._report_start(result)
+            self.report_start_failure(result)
+            self._failed_to_start(result)
         else:
             self._tell_started(None)
 
-    def _report_start(self, failure: Failure) -> None:
+    def report_start_failure(self, failure: Failure) -> None:
+        """Log what made starting fail, where nobody waits for it in ``startService`` any more."""
         _LOG.failure("{service!r} could not be started, and does not run", failure, service=self)
-        self._failed_to_start(failure)
 
     def _failed_to_start(self, failure: Failure) -> None:
         self.start_failure = failure
