@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 from twisted.logger import globalLogBeginner
 
-from twisted_evproc.amqp import AMQPTransport
+from twisted_evproc.amqp import AMQPTransport, StateChange
 
 URL = os.environ.get("EVPROC_AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/")
 EXCHANGE = os.environ.get("EVPROC_EXCHANGE", "shop")
@@ -26,8 +26,13 @@ def charge(order: dict[str, Any]) -> None:
     print(f"paid the {order['article']}", flush=True)
 
 
+def tell_state(change: StateChange) -> None:
+    print(f"[{change.name}] {change.reason}".rstrip(), flush=True)
+
+
 async def main() -> None:
     transport = AMQPTransport(URL, exchange=EXCHANGE, route_by="kind")
+    await transport.dispatcher.add_event_handler(tell_state, "during", name="transport_down")
     await transport.start()
     reactor.addSystemEventTrigger("before", "shutdown", transport.stop, 20)
     await transport.subscribe("payments", charge, kind="order", max_deliveries=2, retry_delays=(0.5,))

@@ -116,6 +116,22 @@ def test_an_order_that_nobody_takes(environment: dict[str, str]) -> None:
     assert plain(shop(environment, "lamp"), name) == plain(wanted, name)
 
 
+@pytest.mark.parametrize("program", [[SHOP, "lamp"], ["amqp_payments.py"], [WAREHOUSE]], ids=" ".join)
+def test_a_broker_that_does_not_let_it_in_is_told_of(environment: dict[str, str], program: list[str]) -> None:
+    url = environment["EVPROC_AMQP_URL"].replace("guest:guest@", "guest:wrong@")
+    with subprocess.Popen(
+        [sys.executable, str(EXAMPLES / program[0]), *program[1:]],
+        env={**environment, "EVPROC_AMQP_URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as child:
+        try:
+            assert child.stdout is not None
+            assert re.match(r"\[transport_down\] .* refuses the user", child.stdout.readline())
+        finally:
+            child.kill()
+
+
 def test_orders_are_handled_phase_by_phase(environment: dict[str, str]) -> None:
     name = environment["EVPROC_EXCHANGE"]
     first, _, third = printed(WAREHOUSE)
