@@ -133,6 +133,11 @@ def test_files_written_by_those_tests_are_those_of_the_page() -> None:
     assert {each.page for page in FILES for each in listings(page) if each.kind == "python" and not each.what} == set()
 
 
+def test_no_two_pages_save_different_files_under_one_name() -> None:
+    saved = {(each.what, each.text) for page in FILES for each in listings(page) if each.what}
+    assert len(saved) == len({name for name, _ in saved})
+
+
 @pytest.mark.parametrize("path", sorted(path.name for path in (DOCS / "examples").iterdir() if path.is_file()))
 def test_every_example_has_a_test(path: str) -> None:
     tests = "\n".join(each.read_text(encoding="utf-8") for each in (ROOT / "tests").rglob("*.py"))
