@@ -294,12 +294,12 @@ async def test_an_exchange_that_is_routed_by_another_keyword(amqp_url: str, exch
         await states.become("up")
         async with running(amqp_url, exchange, route_by="level") as (_, others):
             reason = (await others.become("down")).reason
-            assert f"the exchange {exchange!r} is routed by the keyword 'role', and not by the keyword 'level'" in reason
+            assert f"the exchange {exchange!r} is routed by the keyword 'role', but here by the keyword 'level'" in reason
             assert "Give route_by='role', or another exchange." in reason
         async with running(amqp_url, exchange) as (transport, others):
             assert "Give route_by='role'" in (await others.become("down")).reason
             error = await Answer(transport.subscribe("group", Heard())).error(SubscriptionRefused)
-            assert f"the exchange {exchange!r} is routed by the keyword 'role', and not by no keyword" in str(error)
+            assert f"the exchange {exchange!r} is routed by the keyword 'role', but here by no keyword" in str(error)
 
 
 @pytest_twisted.ensureDeferred

@@ -16,18 +16,18 @@ INEQUIVALENT = "PRECONDITION_FAILED - inequivalent arg '{}' for {} '{}' in vhost
         (
             "level",
             "received 'my%2Eshop.routed-by.level' but current is 'my%2Eshop.routed-by.role'",
-            "'my.shop' is routed by the keyword 'role', and not by the keyword 'level': all programs on one exchange have to "
+            "'my.shop' is routed by the keyword 'role', but here by the keyword 'level': all programs on one exchange have to "
             "name the same keyword.  Give route_by='role', or another exchange.",
         ),
         (
             None,
             "received 'my%2Eshop.routed-by.' but current is 'my%2Eshop.routed-by.role'",
-            "'my.shop' is routed by the keyword 'role', and not by no keyword: all",
+            "'my.shop' is routed by the keyword 'role', but here by no keyword: all",
         ),
         (
             "role",
             "received 'my%2Eshop.routed-by.role' but current is 'my%2Eshop.routed-by.'",
-            "'my.shop' is routed by no keyword, and not by the keyword 'role': all programs on one exchange have to name the "
+            "'my.shop' is routed by no keyword, but here by the keyword 'role': all programs on one exchange have to name the "
             "same keyword.  Give route_by=None, or another exchange.",
         ),
         (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, LogLevel
 from twisted.python.failure import Failure
 
@@ -128,9 +129,10 @@ def test_an_exchange_that_is_routed_otherwise(rabbit: Rabbit, shop: Path) -> Non
     with evproc(*arguments, folder=shop) as run:
         assert run.rest() == 2
     run.wait_for(
-        r"^evproc: error: .* by the keyword 'kind', and not by no keyword: .*  Give --route-by 'kind', or another exchange"
+        r"^evproc: error: .* by the keyword 'kind', but here by no keyword: .*  Give --route-by 'kind', or another exchange"
     )
     assert "route_by" not in run.text
+    assert (run.text.count("routed by"), run.text.count("trying again")) == (1, 0)
 
 
 def test_an_event_is_acknowledged_after_all_phases(rabbit: Rabbit, shop: Path) -> None:  # noqa: F811
@@ -365,15 +367,20 @@ def test_changes_of_the_connection_are_told(folder: Path) -> None:
 
 def test_changes_of_the_connection_name_options_of_the_command_line(folder: Path) -> None:
     lines, told = group_lines("shop.py")
+    change = StateChange("transport_down", "down", "Give route_by='kind', or another exchange.")
 
-    lines._state_changed(StateChange("transport_down", "down", "Give route_by='kind', or another exchange."))
+    lines._state_changed(change)
+    assert told == []  # the run ends with it
+    lines.started.callback(None)
+    lines._state_changed(change)
 
     assert told == ["Give --route-by 'kind', or another exchange; trying again"]
 
 
 def test_the_log_of_a_transport_in_brief() -> None:
     heard: list[LogEvent] = []
-    log = BriefTransportLog(heard.append)
+    started: Deferred[None] = Deferred()
+    log = BriefTransportLog(heard.append, started)
     failure = Failure(ValueError("no such article"))
     ours: dict[str, Any] = {"log_namespace": "twisted_evproc.amqp", "log_format": "it failed"}
 
@@ -383,6 +390,12 @@ def test_the_log_of_a_transport_in_brief() -> None:
     brief = heard.pop()
     assert brief["log_format"].format(**brief) == "it failed: ValueError: no such article"
     assert "log_failure" not in brief
+    refused = {**ours, "log_level": LogLevel.error, "refused": "Give route_by='kind'"}
+    log(refused)
+    assert heard == []  # the run ends with it
+    started.callback(None)
+    log(refused)
+    assert heard.pop()["refused"] == "Give --route-by 'kind'"
     other = {"log_namespace": "x", "log_level": LogLevel.warn, "log_failure": failure}
     log(other)
     assert heard == [other]

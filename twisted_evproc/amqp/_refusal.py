@@ -41,7 +41,7 @@ def _routed_otherwise(text: str, topology: Topology) -> str:
         return f"the exchange {topology.exchange!r} was made by another program, and does not take events as ours do.  {_REMEDY}"
     keyword = current[1].removeprefix(marker) or None
     return (
-        f"the exchange {topology.exchange!r} is routed by {_shown(keyword)}, and not by {_shown(topology.route_by)}: all "
+        f"the exchange {topology.exchange!r} is routed by {_shown(keyword)}, but here by {_shown(topology.route_by)}: all "
         f"programs on one exchange have to name the same keyword.  Give route_by={keyword!r}, or another exchange."
     )
 

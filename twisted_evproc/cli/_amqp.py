@@ -286,6 +286,8 @@ class GroupLines(IncomingLines):
     def _state_changed(self, change: StateChange) -> None:
         if change.name == "transport_down":
             self._down = True
+            if not self.started.called and in_options(change.reason) != change.reason:
+                return  # of an option, which no other attempt mends: the subscription is refused for the same, and ends the run
             self._tell(f"{in_options(change.reason).rstrip('.')}; trying again")
         elif change.name == "transport_blocked":
             self._tell(change.reason)
@@ -312,11 +314,13 @@ class BriefTransportLog:
     Its warnings are of the connection, whose state is told; a traceback is a handler's, and an outcome has shown that.
     """
 
-    def __init__(self, observer: Callable[[LogEvent], object]) -> None:
+    def __init__(self, observer: Callable[[LogEvent], object], started: Deferred[None]) -> None:
         """
         :param observer: hears what is left.
+        :param started: fires when events come; a group that is refused before ends the run, which then says why.
         """
         self._observer = observer
+        self._started = started
 
     def __call__(self, event: LogEvent) -> None:
         """Hear an event of the log."""
@@ -324,6 +328,8 @@ class BriefTransportLog:
             if event["log_level"] is LogLevel.warn:
                 return
             if "refused" in event:
+                if not self._started.called:
+                    return
                 event = {**event, "refused": in_options(str(event["refused"]))}
             failure = event.get("log_failure")
             if isinstance(failure, Failure):
@@ -333,10 +339,10 @@ class BriefTransportLog:
         self._observer(event)
 
 
-def log_briefly(log: ILogObserver) -> None:
-    """Let an observer of the global log hear of transports in brief."""
+def log_briefly(log: ILogObserver, started: Deferred[None]) -> None:
+    """Let an observer of the global log hear of transports in brief; see :class:`BriefTransportLog`."""
     globalLogPublisher.removeObserver(log)
-    globalLogPublisher.addObserver(BriefTransportLog(log))
+    globalLogPublisher.addObserver(BriefTransportLog(log, started))
 
 
 __all__ = [

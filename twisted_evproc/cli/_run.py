@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         mapping = lines.mapping if isinstance(lines, GroupLines) else application.mapping
         feed = Feed(application.runnable, lines, report, reactor, mapping=mapping, concurrency=options.concurrency)
         if isinstance(lines, GroupLines) and not options.verbose:
-            log_briefly(log)
+            log_briefly(log, lines.started)
         if isinstance(lines, SourceLines | GroupLines) and not options.quiet:
             _ = lines.started.addCallback(_say_where_from, lines)
         ending = _Ending(feed, reactor)
