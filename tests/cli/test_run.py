@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -195,6 +196,8 @@ def test_a_handler_that_ends_the_program(evproc: Command, folder: Path, handler:
     )
     ended = evproc("run", "leaves.py")
     assert ended.returncode == 7
+    line = 8 if handler.startswith("async") else 7
+    assert re.fullmatch(rf"evproc: leave\(\) \(.*leaves.py:{line}\) ends the program: SystemExit: 7\n", ended.stderr)
     assert " events in " in ended.stdout
 
 

@@ -203,7 +203,8 @@ def test_a_source_that_cannot_start_ends_the_process_and_is_named(run: Twist, fo
 def test_a_handler_that_ends_the_program(run: Twist, folder: Path) -> None:
     with run("evproc", application(folder, "sources = [Shelf('leave')]")) as process:
         assert process.rest() == 7
-        assert "a handler ends the program: SystemExit: 7" in process.text
+        assert "leave() (" in process.text
+        assert "ends the program: SystemExit: 7" in process.text
 
 
 def test_a_service_of_its_own_is_started_first_and_stopped_last(run: Twist, folder: Path) -> None:

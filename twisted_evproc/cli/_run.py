@@ -27,6 +27,7 @@ from ._report import JSONReport, Problems, TextReport
 from ._spelling import suggestion
 from ._status import ExitStatus
 from ._tally import Tally
+from ._traces import ending_of
 from ._words import counted, printable
 
 STANDARD_INPUT = "-"
@@ -57,6 +58,9 @@ def run(options: argparse.Namespace) -> int:
             ending.result_of_run(application.place)
         except BrokenPipeError:
             gone = True
+            raise
+        except SystemExit as error:
+            _say(ending_of(error))
             raise
         finally:
             log.release()

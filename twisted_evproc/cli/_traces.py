@@ -6,11 +6,12 @@ from pathlib import Path
 from traceback import StackSummary, TracebackException, extract_tb
 
 from twisted.internet import defer
+from twisted.python import failure as twisted_failure
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 _PACKAGE = str(Path(__file__).parent.parent)
-_MACHINERY = (_PACKAGE, "<frozen ", defer.__file__)
+_MACHINERY = (_PACKAGE, "<frozen ", defer.__file__, twisted_failure.__file__)
 
 
 def _is_theirs(filename: str) -> bool:
@@ -53,6 +54,13 @@ def place_of(error: BaseException) -> str | None:
     return None
 
 
+def ending_of(error: SystemExit) -> str:
+    """What ended the program, and by which function of the application: the outermost, which is the handler."""
+    theirs = [frame for frame in extract_tb(error.__traceback__) if _is_theirs(frame.filename)]
+    who = f"{theirs[0].name}() ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else "a handler"
+    return f"{who} ends the program: {summary_of(error)}"
+
+
 def summary_of(error: BaseException) -> str:
     """An exception on one line: its class and what it says."""
     text = safe_str(error)
@@ -60,4 +68,4 @@ def summary_of(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
-__all__ = ["error_of", "failure_traceback", "place_of", "summary_of", "traceback_of"]
+__all__ = ["ending_of", "error_of", "failure_traceback", "place_of", "summary_of", "traceback_of"]

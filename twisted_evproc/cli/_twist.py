@@ -24,7 +24,7 @@ from ._application import EVENTS_NAME, SERVICE_NAME, SOURCES_NAME, Application, 
 from ._background import BackgroundApplication
 from ._numbers import count, seconds
 from ._status import ExitStatus
-from ._traces import summary_of
+from ._traces import ending_of
 
 _LOG = Logger(namespace="twisted_evproc.cli")
 
@@ -164,7 +164,7 @@ class ApplicationService(ServiceStack):
 
     def _background_ended(self, failure: Failure) -> None:
         if isinstance(failure.value, SystemExit):
-            _LOG.info("a handler ends the program: {error}", error=summary_of(failure.value))
+            _LOG.info("{ending}", ending=ending_of(failure.value))
             code = failure.value.code
             self._leave(code if isinstance(code, int) else int(code is not None))
         else:
