@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ from twisted_evproc.cli._arguments import COMMANDS
             "there is no command 'rnu'; the commands are: run, explain, handlers, flow, dead, completion.  Did you mean 'run'?",
         ),
         (["run"], "required: APP"),
+        (["--versio"], "there is no option '--versio'.  Did you mean '--version'?"),
+        (["--hlp"], "there is no option '--hlp'.  Did you mean '--help'?"),
+        (["run", "--version"], "evproc run: error: there is no option '--version'."),
+        (["run", "--evnts=x"], "there is no option '--evnts'.  Did you mean '--events'?"),
+        (["run", "-q"], "required: APP"),
+        (["run", "folder"], "folder: is a directory; give the path of a Python file"),
+        (["run", "./folder"], "the application file is a directory"),
+        (["explain", "shop.py", "kind=order", "user=ada", "kind=x"], "'kind': is given twice"),
         (["run", "shop.py", "--evnts", "x"], "there is no option '--evnts'.  Did you mean '--events'?"),
         (["run", "shop.py", "--event", "x"], "there is no option '--event'.  Did you mean '--events'?"),
         (["run", "shop.py", "more"], "'more' is one argument too many."),
@@ -30,7 +40,8 @@ from twisted_evproc.cli._arguments import COMMANDS
         (["flow", "lst"], "there is no 'lst'; choose one of list, status"),
         (["flow", "lst"], "Did you mean 'list'?"),
         (["explain"], "required: APP\n"),
-        (["explain", "shop.py", "kind"], "'kind': write details as key=value; the keywords here are: kind, user"),
+        (["explain", "shop.py", "kind"], "'kind': write details as key=value; the keywords here are: kind, user.\n"),
+        (["explain", "shop.py", "knd"], "the keywords here are: kind, user.  Did you mean 'kind'?\n"),
         (["explain", "shop.py", "knd=x"], "Did you mean 'kind'?"),
         (["explain", "shop.py", "--event", "{"], "--event:2: not JSON"),
         (["explain", "shop.py", "--event", "[]"], "expected one JSON object a line, not an array"),
@@ -41,11 +52,23 @@ from twisted_evproc.cli._arguments import COMMANDS
 def test_what_cannot_be_used_says_why_and_ends_with_2(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
+    (folder / "folder").mkdir()
     assert main(arguments) == 2
     said = capsys.readouterr()
     assert words in said.err
     assert "error: " in said.err
     assert said.out == ""
+
+
+def test_a_closed_output_is_said(folder: Path, environment: dict[str, str]) -> None:
+    for command in ("run shop.py --events orders.jsonl", "handlers shop.py"):
+        ended = subprocess.run(
+            f'"{sys.executable}" -m twisted_evproc {command} >&-',
+            shell=True, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("evproc: error: standard output is closed")
+        assert ended.stderr.count("\n") == 1
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:

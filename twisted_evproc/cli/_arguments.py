@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 import twisted
@@ -225,6 +226,22 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)  # type: ignore[arg-type]  # handed on
+        self._argv: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As of argparse."""
+        self._argv = args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """As of argparse; an option that is not there goes before an argument that is missing."""
+        if message.startswith("the following arguments are required"):
+            before = takewhile(lambda argument: argument != "--", self._argv)
+            given = [argument.partition("=")[0] for argument in before if argument.startswith("--")]
+            unknown = [option for option in given if option not in self._option_string_actions]
+            if unknown:
+                _refuse(self, unknown[0])
+        super().error(message)
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:

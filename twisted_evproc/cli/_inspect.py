@@ -25,7 +25,12 @@ def explain(options: argparse.Namespace) -> int:
     details: dict[str, Any] = {}
     if options.event is not None:
         event, details = _event(options.event, application)
-    details = {**details, **dict(_pair(text, application) for text in options.details)}
+    given: dict[str, Any] = {}
+    for key, value in (_pair(text, application) for text in options.details):
+        if key in given:
+            raise ApplicationError(repr(key), "is given twice; an event has one value for each keyword")
+        given[key] = value
+    details = {**details, **given}
     try:
         explanation = application.runnable.explain(event, details)
     except KeywordNotAllowed as error:
@@ -64,10 +69,10 @@ def _event(text: str, application: Application) -> tuple[Any, dict[str, Any]]:
 def _pair(text: str, application: Application) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        known = ", ".join(application.runnable.keywords()) or "none"
+        known = application.runnable.keywords()
+        meant = "" if key in known else suggestion(key, known)
         raise ApplicationError(
-            repr(text),
-            f"write details as key=value; the keywords here are: {known}{suggestion(key, application.runnable.keywords())}",
+            repr(text), f"write details as key=value; the keywords here are: {', '.join(known) or 'none'}.{meant}"
         )
     try:
         return key, decode(value)

@@ -97,6 +97,9 @@ def _from_name(name: str) -> ModuleType:
                 name, f"there is no module {cause.name!r} in the current directory or on the Python path.{hint}"
             ) from cause
         raise
+    if getattr(module[0], "__file__", None) is None and Path(name).is_dir():
+        # Python takes any directory for a package, in which there is nothing.
+        raise ApplicationError(name, "is a directory; give the path of a Python file, or a module as package.module")
     return module[0]
 
 

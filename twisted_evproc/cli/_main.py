@@ -20,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
+        if sys.stdout is None:
+            return _unusable("standard output is closed; where nobody is to read it, write > /dev/null")
         status: int = options.perform(options)
         sys.stdout.flush()
     except SystemExit as ending:
