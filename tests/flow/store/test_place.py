@@ -40,6 +40,9 @@ def test_a_password_is_nowhere_to_be_seen() -> None:
     assert repr(store) == "<FlowStore postgresql://ann@host/flows: closed>"
     connected = database("postgresql://ann:geheim@host/flows")
     assert connected.words(ValueError("no geheim.\n  here.")) == "no ***. here"
+    short = database("postgresql://nouser:x@host/flows")
+    assert short.words(ValueError('role "nouser" does not exist')) == 'role "nouser" does not exist'
+    assert short.words(ValueError("no postgresql://nouser:x@host")) == "no postgresql://nouser:***@host"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])), st.text("abc"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -246,7 +247,8 @@ class PostgreSQLDatabase(Database):
 
     def words(self, error: BaseException) -> str:
         words = super().words(error)
-        return words.replace(self._password, "***") if self._password else words
+        # Not within a word: there it is another one, which would be made unreadable, and would tell the password.
+        return re.sub(rf"(?<!\w){re.escape(self._password)}(?!\w)", "***", words) if self._password else words
 
 
 def _name(given: dict[str, Any]) -> str:
