@@ -116,7 +116,7 @@ class TestJSONCodec:
             ({"a": b"x"}, r"the event\['a'\] is a bytes, .* Give plain values, or .*codec=ClassCodec"),
             ([date(2026, 1, 1)], r"the event\[0\] is a date"),
             ((1, {2}), r"the event\[1\] is a set"),
-            ({"a": object()}, r"the event\['a'\] is a object"),
+            ({"a": object()}, r"the event\['a'\] is an object"),
             ({1: 2}, r"the event has the key 1, and JSON knows only text for keys.  Give str\(1\)"),
             ({"a": {None: 2}}, r"the event\['a'\] has the key None"),
             (["\ud800"], r"the event\[0\] has half a surrogate pair in .* Give text that UTF-8 can write"),

@@ -1229,7 +1229,7 @@ class TestArguments:
 
     def test_of_publish_the_event(self, make: Any) -> None:
         with pytest.raises(
-            EventNotEncodable, match="an event of type object cannot be published: the event is a object, for which"
+            EventNotEncodable, match="an event of type object cannot be published: the event is an object, for which"
         ):
             make().publish(object())
         with pytest.raises(EventTooLarge, match="the event has 12 bytes, and 10 are allowed"):

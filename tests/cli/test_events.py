@@ -135,6 +135,11 @@ def test_what_is_no_iterable_of_events_is_refused(records: Any) -> None:
         iterable_lines("app.py:events", records)
 
 
+def test_what_it_is_instead_is_said_in_grammar() -> None:
+    with pytest.raises(ApplicationError, match="not an int; correct or rename it, or give"):
+        iterable_lines("app.py:events", 5)
+
+
 def broken() -> Iterator[int]:
     yield 1
     raise RuntimeError("the shelf is empty")
@@ -149,7 +154,7 @@ def test_an_iterable_that_fails_is_reported_with_its_place() -> None:
     source = iterable_lines("app.py:events", broken)
     assert source.read() == [ReadyLine(1, 1)]
     with pytest.raises(
-        ApplicationError, match=r"(?s)app.py:events failed after 1 events:.*RuntimeError: the shelf is empty"
+        ApplicationError, match=r"(?s)app.py:events failed after 1 event:.*RuntimeError: the shelf is empty"
     ) as caught:
         source.read()
     assert caught.value.place.startswith(__file__ + ":")
@@ -159,7 +164,7 @@ def test_an_iterable_that_fails_is_reported_with_its_place() -> None:
 async def test_an_async_iterable_that_fails_is_reported_with_its_place() -> None:
     source: Any = iterable_lines("app.py:events", broken_async)
     await source.read()
-    with pytest.raises(ApplicationError, match="app.py:events failed after 1 events"):
+    with pytest.raises(ApplicationError, match="app.py:events failed after 1 event"):
         await source.read()
 
 

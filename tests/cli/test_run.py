@@ -56,8 +56,8 @@ def test_own_events_that_fail_keep_the_summary(evproc: Command, folder: Path) ->
     ended = evproc("run", "own.py")
     assert ended.returncode == 2
     assert ended.stdout.splitlines()[-1].startswith("1 event in ")
-    assert ended.stderr.startswith(f"evproc: error: {folder / 'own.py'}:4: own.py:events failed after 1 events:") or (
-        ended.stderr.startswith("evproc: error: own.py:4: own.py:events failed after 1 events:")
+    assert ended.stderr.startswith(f"evproc: error: {folder / 'own.py'}:4: own.py:events failed after 1 event:") or (
+        ended.stderr.startswith("evproc: error: own.py:4: own.py:events failed after 1 event:")
     )
 
 

@@ -155,7 +155,7 @@ def test_what_goes_wrong_is_logged_once_and_the_rest_goes_on(run: Twist, folder:
         assert process.text.count("ValueError: no such article") == 1
         assert "event 2 of app.py:sources is broken: shelf: torn" in process.text
         assert "event 3 of app.py:sources is broken: shelf: the event has a handler of its own (print to" in process.text
-        assert "1 failures, 0 cancelled, 2 broken" in process.text
+        assert "1 failure, 0 cancelled, 2 broken" in process.text
 
 
 def test_a_signal_lets_the_event_in_work_and_those_that_wait_be_finished(run: Twist, folder: Path) -> None:

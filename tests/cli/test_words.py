@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twisted_evproc.cli._words import clipped, event_in_words, printable, printable_lines, value_in_words
+from twisted_evproc.cli._words import clipped, counted, event_in_words, printable, printable_lines, value_in_words
 
 
 @given(st.text(st.characters()))
@@ -51,6 +51,11 @@ def test_long_values_are_clipped_without_being_written_out() -> None:
 class Unspeakable:
     def __repr__(self) -> str:
         raise RuntimeError("no words")
+
+
+def test_one_is_not_several() -> None:
+    assert [counted(number, "crash", "crashes") for number in (0, 1, 2)] == ["0 crashes", "1 crash", "2 crashes"]
+    assert [counted(number, "event") for number in (0, 1, 2)] == ["0 events", "1 event", "2 events"]
 
 
 def test_nothing_a_handler_returns_ends_the_program() -> None:

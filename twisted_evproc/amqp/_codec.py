@@ -114,8 +114,10 @@ def _problem(value: Any, read: Any, place: str) -> str | None:
 
 
 def _no_form(value: Any, place: str) -> str:
+    name = type(value).__name__
+    article = "an" if name[0] in "aeiouAEIOU" else "a"
     return (
-        f"{place} is a {type(value).__name__}, for which JSON has no form.  Give plain values, or a codec that knows the class: "
+        f"{place} is {article} {name}, for which JSON has no form.  Give plain values, or a codec that knows the class: "
         f"codec=ClassCodec(...)"
     )
 

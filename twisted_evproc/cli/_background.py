@@ -19,7 +19,7 @@ from ._feed import Feed
 from ._live import SourceLines
 from ._logs import failed_handler
 from ._tally import Tally
-from ._words import event_in_words
+from ._words import counted, event_in_words
 
 _LOG = Logger(namespace="twisted_evproc.cli")
 
@@ -86,10 +86,12 @@ class LogReport:
     def summary(self, tally: Tally) -> None:
         """Say what it came to."""
         _LOG.info(
-            "{name} ended: {tally.events} events in {tally.seconds:.1f} s, {tally.handled} handled, {tally.unhandled} unhandled, "
-            "{tally.failed} failures, {tally.cancelled} cancelled, {tally.broken_lines} broken",
+            "{name} ended: {events} in {tally.seconds:.1f} s, {tally.handled} handled, {tally.unhandled} unhandled, "
+            "{failures}, {tally.cancelled} cancelled, {tally.broken_lines} broken",
             name=self._name,
             tally=tally,
+            events=counted(tally.events, "event"),
+            failures=counted(tally.failed, "failure"),
         )
 
 

@@ -117,7 +117,7 @@ class _Report:
         state = undisturbed.state
         self._output.line(
             f"{printable(self._application)} without a crash: {state.status}, {counted(len(state.tasks), 'task')}, "
-            f"{undisturbed.changes} changes of its store, {undisturbed.seconds:.2f} s; {crashes} crashes to try"
+            f"{counted(undisturbed.changes, 'change')} of its store, {undisturbed.seconds:.2f} s; {_crashes(crashes)} to try"
         )
         if self._seed is not None:
             self._output.line(f"random moments by --seed {self._seed}")
@@ -158,7 +158,7 @@ class _Report:
             }
             self._output.line(encode({"summary": summary}))
         else:
-            self._output.line(f"{self._crashes} crashes: {self._verdict()}")
+            self._output.line(f"{_crashes(self._crashes)}: {self._verdict()}")
         self._output.flush()
 
     def _verdict(self) -> str:
@@ -168,6 +168,10 @@ class _Report:
             return "nothing was lost, and nothing was called again"
         again = ", ".join(f"{printable(step)} {count}x" for step, count in self._again.items())
         return f"nothing was lost; called again was only what was in flight: {again}"
+
+
+def _crashes(number: int) -> str:
+    return counted(number, "crash", "crashes")
 
 
 def _row(crash: str, change: str, again: str) -> str:

@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from .._json import decode
 from ..dispatch import Outcome
 from ..errors import ApplicationError
+from ._loading import described
 from ._traces import place_of, traceback_of
+from ._words import counted
 
 CHUNK_BYTES = 65_536
 #: Longer lines are reported and skipped: memory stays bounded.
@@ -263,7 +265,7 @@ class AsyncIterableLines(Lines):
 
 def _iteration_failed(name: str, number: int, error: Exception) -> ApplicationError:
     place = place_of(error) or name
-    return ApplicationError(place, f"{name} failed after {number} events:\n{traceback_of(error)}")
+    return ApplicationError(place, f"{name} failed after {counted(number, 'event')}:\n{traceback_of(error)}")
 
 
 def iterable_lines(name: str, records: Any) -> Lines:
@@ -283,8 +285,8 @@ def iterable_lines(name: str, records: Any) -> Lines:
         return IterableLines(name, records)
     raise ApplicationError(
         name,
-        f"has to be an iterable of events, or a function that returns one, not a {type(records).__name__}; correct or rename "
-        f"it, or give the events with --events FILE",
+        f"has to be an iterable of events, or a function that returns one, not {described(records)}; correct or rename it, "
+        f"or give the events with --events FILE",
     )
 
 

@@ -18,6 +18,7 @@ from ..dispatch import EventDispatcher, Explanation, HandlerID, HandlerResult, H
 from ..errors import ApplicationError, ConfigurationError, listing
 from ..interfaces import FiringView, IDispatchObserver
 from ..processing import Event, EventProcessor, Processor
+from ._words import counted
 
 
 class Runnable(Protocol):
@@ -185,7 +186,8 @@ class ChainOutcome(Outcome):
         return self._outcomes[-1].has_value
 
     def __repr__(self) -> str:
-        return f"<ChainOutcome event={self.event!r}, {len(self._outcomes)} events, {len(self.results)} handlers>"
+        events, handlers = counted(len(self._outcomes), "event"), counted(len(self.results), "handler")
+        return f"<ChainOutcome event={self.event!r}, {events}, {handlers}>"
 
 
 @implementer(IDispatchObserver)

@@ -34,9 +34,13 @@ def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number and what it is of."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """
+    A number and what it is of.
+
+    :param plural: where it takes more than an ``s``.
+    """
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
