@@ -170,11 +170,23 @@ class TestList:
 
         assert said("list", "shop.db", "--name", "other") == (0, "no runs of a flow 'other'\n", "")
 
+    @pytest.mark.parametrize("command", ["status", "fsck", "graph", "why"])
+    def test_a_program_of_another_flow_is_refused(self, shop: Shop, said: Any, there: Path, command: str) -> None:
+        shop()
+        (there / "other.py").write_text(SHOP.replace('Eventor("shop"', 'Eventor("other"'))
+        more = ("newest", "send") if command == "why" else ()
+
+        status, _, errors = said(command, "shop.db", *more, "--app", "other.py")
+
+        assert (status, "other.py: its flow is 'other', and run " in errors) == (2, True)
+        assert errors.endswith(" is of the flow 'shop'\n")
+
     def test_what_is_no_store_is_an_error(self, shop: Shop, said: Any, there: Path) -> None:
         shop()
         (there / "text.db").write_text("hello\n" * 1000)
 
         assert "there is no such file" in said("list", "other.db")[2]
+        assert "store .: is a directory" in said("list", ".")[2]
         assert said("list", "text.db")[0] == 2
         assert "is an application, and this command takes the store of its runs" in said("list", "shop.py")[2]
         assert "is the store of a flow's runs, and this command takes the application" in said("recover", "--plan", "shop.db")[2]

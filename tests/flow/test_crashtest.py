@@ -209,6 +209,14 @@ class TestCommand:
         assert all(crash["crash"].endswith(" ms") for crash in crashes[5:])
         assert (last["summary"]["crashes"], last["summary"]["faulty"], last["summary"]["seed"]) == (7, 0, 7)
 
+    def test_a_folder_that_cannot_be_made_is_named(self, crashtest: Command, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+
+        ended = crashtest(FLOW, "--store-folder", "file/x")
+
+        assert ended.returncode == 2
+        assert ended.stderr == "evproc: error: --store-folder: no folder can be made in file/x: Not a directory\n"
+
     def test_a_flow_at_the_top_level_of_a_program_that_has_the_reactor(self, crashtest: Command) -> None:
         program = f"from twisted.internet import reactor\n{FLOW}\nflow = build_flow(RunMode.restart)\n"
 

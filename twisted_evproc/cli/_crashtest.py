@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from random import randrange
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from .._json import encode
+from ..errors import ApplicationError
 from ._flow_application import BUILD_NAME, load_flow
 from ._numbers import count, seconds
 from ._output import Output
@@ -63,9 +64,7 @@ def crashtest(options: argparse.Namespace) -> int:
     from ..flow.crashtest import Choice, crash_test
 
     seed = randrange(1 << 32) if options.seed is None else options.seed
-    if options.store_folder is not None:
-        options.store_folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix="crashtest-", dir=options.store_folder))
+    folder = _folder(options.store_folder)
     report = _Report(options.application, Output(sys.stdout), options.json, seed if options.random else None)
     choice = Choice(options.max_points, options.random, seed, options.timeout, options.jobs)
     loader = f"{__name__}:{load_builder.__name__}"
@@ -84,6 +83,15 @@ def crashtest(options: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     report.summary()
     return ExitStatus.HANDLERS_FAILED if report.faulty else ExitStatus.SUCCESS
+
+
+def _folder(place: Path | None) -> Path:
+    try:
+        if place is not None:
+            place.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(prefix="crashtest-", dir=place))
+    except OSError as error:
+        raise ApplicationError("--store-folder", f"no folder can be made in {place or gettempdir()}: {error.strerror}") from error
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -96,23 +96,28 @@ def find_run(reader: StoreReader, wanted: str | None, name: str | None = None) -
     return found[0]
 
 
-def program_of(application: str) -> str:
+def program_of(application: str, *runs: RunRow) -> str:
     """
     The description of an application's flow.
 
-    :raises twisted_evproc.errors.ApplicationError: for an application without a flow.
+    :param runs: what is looked at by it.
+    :raises twisted_evproc.errors.ApplicationError: for an application without a flow, or with another than a run is of.
     """
     from ..flow.views import describe_program
     from ._flow_application import load_flow
 
-    return describe_program(load_flow(application).flow().program)
+    flow = load_flow(application).flow()
+    for run in runs:
+        if run.name != flow.name:
+            raise ApplicationError(application, f"its flow is {flow.name!r}, and run {run.run_id!r} is of the flow {run.name!r}")
+    return describe_program(flow.program)
 
 
 def look(reader: StoreReader, run: RunRow, application: str | None = None, recovery: int | None = None) -> Sight:
     """A run as it stands now."""
     from ..flow.views import Sight, infer, read_description
 
-    program = "" if application is None else program_of(application)
+    program = "" if application is None else program_of(application, run)
     # The owner first: one that ends in between has then written its end.
     living = reader.living_owner(run.run_id)
     snapshot = reader.load(run.run_id)

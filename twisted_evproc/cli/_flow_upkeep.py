@@ -149,10 +149,10 @@ def check(options: argparse.Namespace) -> int:
     """Perform ``flow fsck``."""
     output = Output(sys.stdout)
     problems: list[tuple[str | None, str]] = []
-    program = "" if options.app is None else program_of(options.app)
     with open_reader(options.store) as reader:
         problems += [(None, problem) for problem in reader.problems()]
         runs = [find_run(reader, options.run)] if options.run is not None else reader.runs()
+        program = "" if options.app is None else program_of(options.app, *runs)
         for run in runs:
             snapshot = reader.load(run.run_id)
             problems += [(run.run_id, problem) for problem in _broken(snapshot, program or snapshot.run.program)]

@@ -189,8 +189,23 @@ class TestWhatIsNoStore:
 
     @ensureDeferred
     async def test_a_folder_that_is_not_there(self, tmp_path: Path, store_at: StoreAt) -> None:
-        with pytest.raises(StoreUnusable, match="cannot be locked: .*No such file or directory"):
+        with pytest.raises(StoreUnusable, match="there is no folder .*/no; make it, or correct the path"):
             await store_at(str(tmp_path / "no" / "x.db")).open()
+
+    @ensureDeferred
+    async def test_a_folder_in_its_place(self, tmp_path: Path, store_at: StoreAt) -> None:
+        with pytest.raises(StoreUnusable, match="is a directory; give the path of a file"):
+            await store_at(str(tmp_path)).open()
+        with pytest.raises(StoreUnusable, match="is a directory; give the path of a file"):
+            read_store(str(tmp_path))
+
+    def test_a_file_that_may_not_be_read(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        sqlite3.connect(path).close()
+        Path(path).touch()
+        # Who runs the tests may be allowed to read everything.
+        monkeypatch.setattr(os, "access", lambda place, mode: (place, mode) != (path, os.R_OK))
+        with pytest.raises(StoreUnusable, match="permission to read it is denied"):
+            read_store(path)
 
     def test_nothing_to_read(self, path: str) -> None:
         with pytest.raises(StoreUnusable, match="there is no such file"):

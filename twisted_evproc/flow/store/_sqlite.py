@@ -92,6 +92,8 @@ class SQLiteDatabase(Database):
     def open(self) -> None:
         if sqlite3.sqlite_version_info < (3, 37):
             raise StoreUnusable(self.name, f"needs SQLite 3.37 at least, and this is {sqlite3.sqlite_version}; upgrade Python.")
+        if not self._in_memory:
+            self._check_place()
         if self.exclusive and not self._in_memory:
             self._lock = FileLock(self._lock_path, self.name)
         try:
@@ -106,6 +108,16 @@ class SQLiteDatabase(Database):
             if isinstance(error, self.error):
                 raise self.unusable(error) from error
             raise
+
+    def _check_place(self) -> None:
+        # All that SQLite says of each is that it cannot open the file.
+        folder = os.path.dirname(self._path)
+        if os.path.isdir(self._path):
+            raise StoreUnusable(self.name, "is a directory; give the path of a file.")
+        if not os.path.isdir(folder):
+            raise StoreUnusable(self.name, f"there is no folder {folder}; make it, or correct the path.")
+        if os.path.exists(self._path) and not os.access(self._path, os.R_OK):
+            raise StoreUnusable(self.name, "permission to read it is denied.")
 
     @property
     def _lock_path(self) -> str:
@@ -144,6 +156,7 @@ class SQLiteDatabase(Database):
             raise StoreUnusable(self.name, "is in the memory of its engine alone; give the flow a file as its store.")
         if not os.path.exists(self._path):
             raise StoreUnusable(self.name, "there is no such file.")
+        self._check_place()
         try:
             self._connect("ro", busy_milliseconds=5_000)
             check_version(self)
