@@ -204,6 +204,11 @@ class TestAssociations:
         a = ev.add_event("a")
         with pytest.raises(FlowDefinitionError, match="'s' is neither a step nor a flow event; take what add_step"):
             ev.add_assoc(a, "s")  # type: ignore[arg-type]  # the point
+        with pytest.raises(FlowDefinitionError, match=r"^add_assoc\(\) says nothing that follows from flow event 'a'"):
+            ev.add_assoc(a)
+        ev.add_assoc(a, [])  # type: ignore[arg-type]  # may be computed
+        with pytest.raises(FlowDefinitionError, match=r"^step 's' is no flow event; take what add_event\(\) gave$"):
+            ev.add_assoc(ev.add_step("s", function), a)  # type: ignore[arg-type]  # the wrong way round
         with pytest.raises(FlowDefinitionError, match="step 's' belongs to another flow"):
             ev.add_assoc(a, World().eventor().add_step("s", function))
 

@@ -562,6 +562,8 @@ class TestResults:
         go, step = chain(ev, world.wait)
         with pytest.raises(StepNotRun, match="'s1' has no result for sequence '1': it never began"):
             ev.result(step, 1)
+        with pytest.raises(StepNotRun, match="'zz' has no result for sequence '1': the flow has no such step"):
+            ev.result("zz", 1)
         ev.trigger_event(go, 1)
         _ = ev.run()
         with pytest.raises(LookupError, match="it is active"):

@@ -220,13 +220,18 @@ class Eventor:
         :param assocs: what follows; also tuples and lists of these.
         :param delay: seconds from the flow event until it follows.
         :raises twisted_evproc.errors.FlowDefinitionError: for what is neither, belongs to another flow, or follows already with
-            another delay.
+            another delay; and without any.
         """
         name = self.program.check_event(event)
+        if not assocs:
+            raise FlowDefinitionError(
+                f"add_assoc() says nothing that follows from flow event {name!r}; name steps or flow events"
+            )
         wait = delay_seconds(delay, "delay")
         for assoc in assocs:
             if isinstance(assoc, tuple | list):
-                self.add_assoc(event, *assoc, delay=delay)
+                if assoc:
+                    self.add_assoc(event, *assoc, delay=delay)
             elif isinstance(assoc, FlowEvent):
                 self.program.associate(name, Association(False, self.program.check_event(assoc), wait))
             else:
@@ -353,6 +358,8 @@ class Eventor:
         name, tag = str(step), str(sequence)
         run = self._drive.run
         task = None if run is None else run.tasks.get((name, tag))
+        if task is None and name not in self.program.steps:
+            raise StepNotRun(name, tag, "the flow has no such step")
         if task is None or not task.status.ended or task.status is TaskStatus.cancelled:
             raise StepNotRun(name, tag, "it never began" if task is None else f"it is {task.status.name}")
         if task.status is TaskStatus.failure:

@@ -72,7 +72,8 @@ class Program:
         :raises twisted_evproc.errors.FlowDefinitionError: when it belongs to another.
         """
         if not isinstance(event, FlowEvent):
-            raise FlowDefinitionError(f"{event!r:.80} is no flow event; take what add_event() gave")
+            what = f"step {event.name!r}" if isinstance(event, Step) else f"{event!r:.80}"
+            raise FlowDefinitionError(f"{what} is no flow event; take what add_event() gave")
         if self.events.get(event.name) is not event:
             raise FlowDefinitionError(f"flow event {event.name!r} belongs to another flow")
         return event.name
