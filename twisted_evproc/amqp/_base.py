@@ -234,7 +234,18 @@ class Transport:
         self._subscriptions.append(subscription)
         if self.running:
             subscription.start()
+        else:
+            # Whoever starts it at once, or with the application, is not reminded of that.
+            _ = self.clock.callLater(0, self._remind, subscription)
         return self._subscribed(subscription)
+
+    def _remind(self, subscription: Subscription[Any]) -> None:
+        if not self.running and subscription in self._subscriptions:
+            _LOG.warn(
+                "the group {group!r} waits for {transport!r}, which was not started: call start()",
+                group=subscription.group,
+                transport=self,
+            )
 
     def dead_letters(self, group: str) -> DeadLetters:
         """See :meth:`IEventTransport.dead_letters`."""
