@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 
 from tests.amqp.worlds import Heard, Slow
+from twisted_evproc import EventDispatcher
 from twisted_evproc.amqp import MemoryBroker, MemoryTransport
 from twisted_evproc.errors import (
     ConfigurationError,
@@ -20,6 +21,7 @@ from twisted_evproc.errors import (
     SubscriptionRefused,
     TransportError,
     TransportStopped,
+    WireError,
 )
 from twisted_evproc.testing import assert_pending, failure_now, result_now
 
@@ -58,6 +60,37 @@ def test_nothing_happens_within_a_call(scene: Scene) -> None:
     assert transport.statistics().in_flight == 1
     _ = scene.now(publishing)
     assert list(heard) == [1]
+
+
+def test_a_subscription_reminds_of_the_start(scene: Scene) -> None:
+    with capturedLogs() as logs:
+        early = MemoryTransport(scene.broker, exchange="x")
+        subscribing = early.subscribe("early", Heard())
+        _ = early.start()
+        scene.clock.advance(0)
+        assert logs == []
+        _ = scene.now(subscribing)
+        forgotten = MemoryTransport(scene.broker, exchange="x")
+        subscribing = forgotten.subscribe("forgotten", Heard())
+        assert logs == []
+        scene.clock.advance(0)
+        assert_pending(subscribing)
+    assert [event["log_level"].name for event in logs] == ["warn"]
+    assert "the group 'forgotten' waits for " in formatEvent(logs[0])
+    assert formatEvent(logs[0]).endswith("which was not started: call start()")
+
+
+@pytest.mark.parametrize("keyword", ["max_delivery", "retry_delay", "dedup", "crash_limits", "windows"])
+def test_an_option_that_was_written_wrongly_is_not_matched_on(scene: Scene, keyword: str) -> None:
+    transport = scene.transport()
+    with pytest.raises(WireError, match=f"'{keyword}' would be matched on, and is almost the option '.*'.  Did you mean that"):
+        _ = transport.subscribe("g", Heard(), **{keyword: 3})
+    _ = scene.now(transport.subscribe("g", EventDispatcher([keyword]), **{keyword: 3}))
+
+
+@pytest.mark.parametrize("keyword", ["code", "kind", "max_price", "delay", "user_limit"])
+def test_other_words_are(scene: Scene, keyword: str) -> None:
+    _ = scene.now(scene.transport().subscribe("g", Heard(), **{keyword: 3}))
 
 
 def test_a_broker_that_is_down(scene: Scene) -> None:

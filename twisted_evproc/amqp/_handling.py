@@ -19,7 +19,7 @@ from ..interfaces import IEventHandler
 from ..sources import DispatchEventHandler, QueuedEvent, as_handler
 from ._dedupe import key_of
 from ._envelope import Envelope, current_envelope, enter_envelope
-from ._options import SubscriptionOptions, check_names
+from ._options import SubscriptionOptions, check_names, check_spelling
 from ._statistics import Counts
 from ._wire import WireSpec
 
@@ -90,12 +90,13 @@ def check_target(target: Any) -> Target:
 
 def check_keywords_of(target: Any, spec: WireSpec) -> None:
     """
-    See that a target that allows certain keywords allows those of a match-spec.
+    See that a target that allows certain keywords allows those of a match-spec, and that none looks like an option elsewhere.
 
-    :raises twisted_evproc.errors.WireError: for one that it does not.
+    :raises twisted_evproc.errors.WireError: for one that it does not, or that does.
     """
     allowed = getattr(target, "allowed_match_spec_keywords", None)
     if allowed is None:
+        check_spelling(spec.match_spec)
         return
     unknown = sorted(set(spec.match_spec) - set(allowed))
     if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -85,6 +86,23 @@ def check_names(keywords: Iterable[str]) -> None:
     if not OPTION_NAMES.isdisjoint(keywords):
         name = min(OPTION_NAMES.intersection(keywords))
         raise WireError(name, f"{name!r} is an option of subscribe(), so that no group could match on it.  Choose another name.")
+
+
+def check_spelling(keywords: Iterable[str]) -> None:
+    """
+    See that no keyword of a match-spec is an option that was written wrongly: nothing would ever match.
+
+    :raises twisted_evproc.errors.WireError: for one that is.
+    """
+    for keyword in keywords:
+        # A short name has neighbours that mean something: a code is no codec.
+        close = get_close_matches(keyword, OPTION_NAMES, n=1, cutoff=0.8 if "_" in keyword else 0.9)
+        if close:
+            raise WireError(
+                keyword,
+                f"{keyword!r} would be matched on, and is almost the option {close[0]!r}.  Did you mean that?  To match on "
+                f"{keyword!r}, let the target be a dispatcher that allows it.",
+            )
 
 
 def check_codec(codec: Any) -> Any:
