@@ -137,7 +137,8 @@ class Outcome:
         return (None,) * len(self._callees) if self._values is None else self._values
 
     def __repr__(self) -> str:
-        parts = [f"event={self.event!r}", f"{len(self._callees)} handlers"]
+        count = len(self._callees)
+        parts = [f"event={self.event!r}", f"{count} handler{'' if count == 1 else 's'}"]
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
         if self.stopped:

@@ -169,7 +169,8 @@ class EventProcessor(Runner):
         self._collects = self.policy.may(Action.COLLECT)
 
     def __repr__(self) -> str:
-        return f"<EventProcessor, {len(self._rules)} processors>"
+        count = len(self._rules)
+        return f"<EventProcessor, {count} processor{'' if count == 1 else 's'}>"
 
     # -- registering
 
