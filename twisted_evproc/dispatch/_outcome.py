@@ -106,7 +106,10 @@ class Outcome:
     @property
     def values(self) -> tuple[Any, ...]:
         """What the handlers that returned have returned, in the order they were started."""
-        return tuple([value for value in self._kept() if type(value) not in _NOT_RETURNED])
+        kept = self._values
+        if kept is None:
+            return self._kept()
+        return tuple([value for value in kept if type(value) not in _NOT_RETURNED])
 
     @property
     def failures(self) -> tuple[Failure, ...]:

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from .._options import checked_clock
@@ -87,7 +87,7 @@ class Runner:
         depth = self.depth
         self.depth = depth + 1
         try:
-            for callee in callees[position:]:
+            for callee in callees[position:] if position else callees:
                 if returned is _NOT_CALLED:
                     call = callee.call
                     returned = call(event)
@@ -108,7 +108,11 @@ class Runner:
                 values.append(returned)
                 returned = _NOT_CALLED
             else:
-                return succeed(outcome_of(self.event_of(event), details, callees, tuple(values)))
+                # As succeed() does, which asks first whether this is a Deferred, and that is not cheap.
+                deferred: Deferred[Outcome] = Deferred()
+                deferred.called = True
+                deferred.result = outcome_of(self.event_of(event), details, callees, tuple(values))
+                return deferred
         except Exception:
             returned = Failure()
         finally:

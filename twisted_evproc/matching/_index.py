@@ -79,7 +79,8 @@ class EqualityIndex(Generic[K, E]):
         """
         found: list[E] = []
         for signature, table in self._tables.items():
-            values = tuple(map(look_up, signature))
+            # One is what most entries ask for, and map() costs as much as looking up.
+            values = (look_up(signature[0]),) if len(signature) == 1 else tuple(map(look_up, signature))
             try:
                 bucket = table.get(values)
             except Exception:  # noqa: BLE001  unhashable, or with a hash or an equality of its own that fails

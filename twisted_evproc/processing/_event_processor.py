@@ -27,7 +27,6 @@ from ..dispatch import (
     check_policy,
     handler_name,
     keep,
-    peek,
     qualified_name_of,
     verdict_on,
     view_of,
@@ -321,11 +320,10 @@ class EventProcessor(Runner):
             ``RAISE``, with what the processor raised.  Cancelling it cancels the processor.
         """
         firing: Deferred[Any] = self.fire(event)
-        found = peek(firing)
-        if not isinstance(found, Outcome):
+        if not firing.called or type(firing.result) is not Outcome:
             return firing.addCallback(self._given)
         # Nobody else has it yet.  As a callback would have it: another Deferred would be a tenth of the whole.
-        firing.result = self._given(found)
+        firing.result = self._given(firing.result)
         return firing
 
     def _given(self, outcome: Outcome) -> Any:
